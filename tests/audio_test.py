@@ -1,0 +1,233 @@
+"""Tests for `../diccoser_jax/audio.py`."""
+
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diccoser_jax import audio
+
+
+def burst(rate_hz: int, tones_hz=(97.0, 440.0, 1234.5, 3100.0)) -> np.ndarray:
+    """The same second of sound at any rate: tones under a smooth bell."""
+    time = np.arange(rate_hz) / rate_hz
+    bell = np.exp(-0.5 * ((time - 0.5) / 0.1) ** 2)
+    return 0.2 * bell * sum(np.sin(2 * np.pi * f * time + f) for f in tones_hz)
+
+
+def decibels(error: np.ndarray, reference: np.ndarray) -> float:
+    return 20 * np.log10(np.linalg.norm(error) / np.linalg.norm(reference))
+
+
+@pytest.fixture
+def wav(tmp_path):
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, burst(16_000), 16_000, subtype="PCM_16")
+    return path
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 24_414, 44_100, 48_000, 96_000])
+def test_resampling_agrees_with_sampling_at_16_khz(tmp_path, rate_hz):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, burst(rate_hz), rate_hz, subtype="FLOAT")
+    waveform = audio.read(path)
+    assert waveform.dtype == np.float32
+    assert waveform.shape == (16_000,)
+    expected = burst(16_000)
+    assert decibels(waveform - expected, expected) < -60
+
+
+def test_resampling_removes_what_16_khz_cannot_hold(tmp_path):
+    path = tmp_path / "x.wav"
+    low, high = burst(48_000), burst(48_000, (9_000.0, 15_000.0, 20_000.0))
+    soundfile.write(path, low + high, 48_000, subtype="FLOAT")
+    expected = burst(16_000)
+    assert decibels(audio.read(path) - expected, expected) < -60
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE"])
+def test_16_bit_audio_is_read_exactly(tmp_path, subtype):
+    path = tmp_path / "x.wav"
+    expected = np.rint(burst(16_000) * 32768).astype(np.int16)
+    soundfile.write(path, expected / 32768, 16_000, subtype=subtype)
+    np.testing.assert_array_equal(audio.to_int16(audio.read(path)), expected)
+
+
+@pytest.mark.parametrize("suffix", ["WAV", "flac", "aiff", "ogg", "mp3"])
+def test_formats(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    soundfile.write(path, burst(16_000), 16_000)
+    expected = burst(16_000)
+    lossy = suffix in ("ogg", "mp3")
+    assert decibels(audio.read(path) - expected, expected) < (-20 if lossy else -60)
+
+
+def test_channels_are_averaged(tmp_path):
+    path = tmp_path / "x.wav"
+    left, right = burst(16_000, (300.0,)), burst(16_000, (700.0,))
+    soundfile.write(path, np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(audio.read(path), (left + right) / 2, atol=1e-7)
+
+
+def test_overshoot_is_clipped(tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, 3 * burst(16_000), 16_000, subtype="FLOAT")
+    waveform = audio.read(path)
+    assert waveform.max() == 1
+    assert waveform.min() == -1
+
+
+def test_a_header_written_to_a_pipe_announces_no_size(wav):
+    content = bytearray(wav.read_bytes())
+    expected = audio.read(wav)
+    content[40:44] = struct.pack("<I", 0xFFFFFFFF)
+    wav.write_bytes(content)
+    np.testing.assert_array_equal(audio.read(wav), expected)
+
+
+def missing(path):
+    path.unlink()
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("speaker;emotion\n03;anger\n")
+
+
+def lfs_pointer(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1234\n")
+
+
+def half_a_file(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def header_only(path):
+    soundfile.write(path, np.zeros(0), 16_000)
+
+
+def silent(path):
+    soundfile.write(path, np.zeros(16_000), 16_000)
+
+
+def one_step_of_dither(path):
+    soundfile.write(path, np.tile(np.int16([0, 1, -1]), 4_000), 16_000)
+
+
+def constant(path):
+    soundfile.write(path, np.full(16_000, 0.25), 16_000)
+
+
+def opposite_channels(path):
+    soundfile.write(path, np.outer(burst(16_000), [1, -1]), 16_000)
+
+
+def not_a_number(path):
+    samples = burst(16_000)
+    samples[4_000] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+def infinite(path):
+    samples = np.stack([burst(16_000), burst(16_000)], axis=1)
+    samples[800, 1] = -np.inf
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+def integers_as_floats(path):
+    soundfile.write(path, 32768 * burst(16_000), 16_000, subtype="FLOAT")
+
+
+def rate_of_a_damaged_header(path):
+    content = bytearray(path.read_bytes())
+    content[24:28] = struct.pack("<I", 2_000_000_000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (missing, "no such file"),
+        (folder, "is a folder"),
+        (empty, "empty \\(0 bytes\\)"),
+        (text, "cannot be decoded as audio .* begins with b'speaker;emotion"),
+        (lfs_pointer, "a Git LFS pointer.*git lfs pull"),
+        (half_a_file, "truncated; its header announces 32000 bytes.* holds 15978"),
+        (header_only, "holds a header and no samples"),
+        (silent, "silent; its 1.00 s"),
+        (one_step_of_dither, "silent"),
+        (constant, "silent"),
+        (opposite_channels, "silent"),
+        (not_a_number, "sample 4000 \\(0.250 s\\) is NaN or infinite"),
+        (infinite, "sample 800 \\(0.050 s\\) is NaN or infinite"),
+        (integers_as_floats, "its peak is .*expected samples in \\[-1, 1\\]"),
+        (rate_of_a_damaged_header, "announces 2000000000 Hz"),
+    ],
+)
+def test_errors_name_the_file_and_the_cause(wav, damage, cause):
+    damage(wav)
+    with pytest.raises(audio.AudioError, match=f"speech.wav: .*{cause}"):
+        audio.read(wav)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "flac", "mp3"])
+def test_truncated_files_are_found_in_every_format(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    soundfile.write(path, burst(16_000), 16_000)
+    half_a_file(path)
+    with pytest.raises(audio.AudioError, match=r"truncated|cannot be decoded"):
+        audio.read(path)
+
+
+def test_quiet_speech_is_not_silence(tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, 2e-4 * burst(16_000), 16_000, subtype="FLOAT")
+    assert audio.read(path).any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(position=st.integers(0, 60), value=st.integers(0, 255), cut=st.integers(44, 400))
+def test_a_mutated_header_gives_sound_or_an_audio_error(
+    tmp_path_factory, position, value, cut
+):
+    path = tmp_path_factory.getbasetemp() / "mutated.wav"
+    soundfile.write(path, burst(16_000)[7_800:8_200], 16_000)
+    content = bytearray(path.read_bytes()[: 2 * cut])
+    content[position] = value
+    path.write_bytes(content)
+    try:
+        waveform = audio.read(path)
+    except audio.AudioError:
+        return  # Any other exception, or a crash, is what this test is for.
+    assert waveform.dtype == np.float32
+    assert waveform.ndim == 1
+    assert np.abs(waveform).max() <= 1
+
+
+def test_to_int16_inverts_the_scaling_and_clips():
+    every = np.arange(-32768, 32768).astype(np.int16)
+    np.testing.assert_array_equal(audio.to_int16(every / np.float32(32768)), every)
+    np.testing.assert_array_equal(
+        audio.to_int16(np.float32([-1, 1, 0.49 / 32768, 0.51 / 32768])),
+        np.int16([-32768, 32767, 0, 1]),
+    )
+
+
+def test_paths_may_be_strings_with_odd_characters(tmp_path):
+    path = tmp_path / "été 100% [1] #ä.wav"
+    soundfile.write(path, burst(16_000), 16_000)
+    assert len(audio.read(str(path))) == 16_000
+    assert len(audio.read(pathlib.Path(path))) == 16_000
