@@ -1,0 +1,1 @@
+"""From corpora on disk to shards: TFDS builders and the command that runs them."""

@@ -1,0 +1,206 @@
+"""Builds the shards of a corpus, or reuses them: ``python -m data_prep.build --help``.
+
+python -m data_prep.build --dataset=emodb --manual_dir=DIR --data_dir=DIR
+"""
+
+import contextlib
+import difflib
+import io
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import app, flags, logging
+
+from data_prep import corpus
+from data_prep.emodb import emodb_dataset_builder
+from data_prep.ravdess import ravdess_dataset_builder
+from data_prep.synthetic import synthetic_dataset_builder
+
+BUILDERS: Mapping[str, type[corpus.CorpusBuilder]] = {
+    "emodb": emodb_dataset_builder.Builder,
+    "ravdess": ravdess_dataset_builder.Builder,
+    "synthetic": synthetic_dataset_builder.Builder,
+}
+
+
+def build(
+    dataset: str,
+    manual_dir: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    *,
+    on_bad_file: str = "raise",
+    num_shards: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> pathlib.Path:
+    """Returns the folder of the shards of ``dataset``, which it builds if need be.
+
+    Shards are reused if they were made from the same files with the same options, or if
+    ``manual_dir`` is '' and they were made with the same options. All files are checked
+    before shards are written or replaced, and an interrupted build leaves none behind.
+
+    Args:
+      dataset: a key of ``BUILDERS``, with the name of a configuration after a slash
+        where a builder has several: 'synthetic/regression'.
+      manual_dir: the folder of the corpus; '' to reuse shards, or for 'synthetic'.
+      data_dir: where shards go, into ``<dataset>/<version>``.
+      on_bad_file: 'raise', or 'skip' to leave out and list files that cannot be used.
+      num_shards: files for each split; None leaves it to TFDS.
+      progress: whether to draw progress bars.
+      **options: further options of the builder; see ``corpus.CorpusBuilder``.
+
+    Returns:
+      a folder for ``tfds.builder_from_directory``.
+
+    Raises:
+      corpus.CorpusError: the dataset is unknown, or the corpus cannot be used; the
+        message names the file, what was found and what was expected.
+    """
+    name, _, config = dataset.partition("/")
+    if name not in BUILDERS:
+        nearest = difflib.get_close_matches(name, BUILDERS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise corpus.CorpusError(
+            f"unknown dataset {name!r}{hint} Known: {', '.join(BUILDERS)}"
+        )
+    configs = BUILDERS[name].builder_configs
+    if config and config not in configs:
+        raise corpus.CorpusError(
+            f"{name} has no configuration {config!r}; expected one of "
+            f"{', '.join(configs) or 'none'}"
+        )
+    # An absolute path, for folders change between notebooks and worker processes.
+    builder = BUILDERS[name](
+        config=config or None,
+        data_dir=pathlib.Path(data_dir).expanduser().absolute(),
+        manual_dir=os.path.expanduser(manual_dir),
+        on_bad_file=on_bad_file,
+        progress=progress,
+        **options,
+    )
+    shards = pathlib.Path(builder.data_dir)
+    reason = _reason_to_build(builder, shards, manual_dir, on_bad_file, num_shards)
+    if not reason:
+        logging.info("Reusing the shards in %s", shards)
+        return shards
+    if shards.exists():
+        logging.warning("Rebuilding %s: %s.", shards, reason)
+    for leftover in shards.parent.glob("incomplete.*"):
+        shutil.rmtree(leftover)
+    builder.check()
+    splits = builder.info.metadata["counts"]["split"]
+    smallest = min(splits, key=splits.get)
+    if num_shards is not None and not 1 <= num_shards <= splits[smallest]:
+        raise corpus.CorpusError(
+            f"num_shards is {num_shards}; expected 1 to {splits[smallest]}, the number "
+            f"of records of the split {smallest}"
+        )
+    with _quiet_tfds(), tempfile.TemporaryDirectory() as nothing_downloaded:
+        builder.download_and_prepare(
+            download_dir=nothing_downloaded,
+            download_config=tfds.download.DownloadConfig(
+                num_shards=num_shards,
+                try_download_gcs=False,
+                # Replaces shards that are there, stale or without their description.
+                download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS,
+            ),
+        )
+    return shards
+
+
+def describe(metadata: Mapping[str, Any]) -> str:
+    """Returns the count report for ``builder.info.metadata``, several lines."""
+    counts = metadata["counts"]
+    lines = [
+        f"{sum(counts['speaker'].values())} recordings, {metadata['hours']:.2f} h, "
+        f"{len(counts['speaker'])} speakers, {len(metadata['units'])} units"
+    ]
+    for title, table in counts.items():
+        if table:
+            cells = ", ".join(f"{name} {count}" for name, count in table.items())
+            lines.append(f"by {title}: {cells}")
+    lines += [f"Warning: {warning}" for warning in metadata["warnings"]]
+    if metadata["skipped"]:
+        lines.append(f"{len(metadata['skipped'])} files skipped:")
+        lines += [f"  {bad['file']}: {bad['reason']}" for bad in metadata["skipped"]]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Hides TFDS's bars, logs and prints for each split: the builder has its own."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _reason_to_build(
+    builder: corpus.CorpusBuilder,
+    shards: pathlib.Path,
+    manual_dir: str | os.PathLike[str],
+    on_bad_file: str,
+    num_shards: int | None,
+) -> str:
+    """Says why the shards that are there, if any, will not do; '' if they will."""
+    if not (shards / "dataset_info.json").exists():
+        return "they are missing or incomplete"
+    stored = tfds.builder_from_directory(shards).info
+    if not os.fspath(manual_dir) and builder.file_suffixes:
+        if stored.metadata["options"] != builder.options:
+            raise corpus.CorpusError(
+                f"the shards in {shards} were made with {stored.metadata['options']}, "
+                f"not {builder.options}; name manual_dir to rebuild them"
+            )
+        return ""
+    if stored.metadata["fingerprint"] != builder.fingerprint():
+        return "the files of the corpus or the options have changed"
+    if stored.metadata["skipped"] and on_bad_file == "raise":
+        return "files were skipped in them, which on_bad_file=raise does not allow"
+    if num_shards and any(s.num_shards != num_shards for s in stored.splits.values()):
+        return f"num_shards is now {num_shards}"
+    return ""
+
+
+def main(argv: list[str]) -> None:
+    """Builds and reports."""
+    args = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        shards = build(
+            args.dataset,
+            args.manual_dir,
+            args.data_dir,
+            on_bad_file=args.on_bad_file,
+            num_shards=args.num_shards,
+        )
+    except corpus.CorpusError as error:
+        sys.exit(f"Error: {error}")
+    print(describe(tfds.builder_from_directory(shards).info.metadata))
+    print(f"Shards: {shards}")
+
+
+if __name__ == "__main__":
+    # Here, for other programs import this module and have flags of their own.
+    flags.DEFINE_string(
+        "dataset", None, f"Corpus, one of {', '.join(BUILDERS)}.", required=True
+    )
+    flags.DEFINE_string("manual_dir", "", "Folder of the unpacked corpus.")
+    flags.DEFINE_string("data_dir", None, "Folder for the shards.", required=True)
+    flags.DEFINE_enum(
+        "on_bad_file", "raise", ["raise", "skip"], "What to do with a file of no use."
+    )
+    flags.DEFINE_integer("num_shards", None, "Files for each split.")
+    app.run(main)

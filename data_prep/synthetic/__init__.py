@@ -1,0 +1,1 @@
+"""Speech-like signals made from a seed."""

@@ -1,0 +1,192 @@
+"""Tests for `../data_prep/build.py`."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow_datasets as tfds
+
+from data_prep import build, corpus
+
+NAMES = ("03a01Wa", "03a01Nc", "16b10Lb", "16b10Td")
+
+
+def write(path, seed=0):
+    samples = 0.1 * np.random.default_rng(seed).normal(size=4_800)
+    soundfile.write(path, samples, 16_000)
+
+
+@pytest.fixture
+def emodb(tmp_path):
+    folder = tmp_path / "emodb/wav"
+    folder.mkdir(parents=True)
+    for i, name in enumerate(NAMES):
+        write(folder / f"{name}.wav", seed=i)
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "shards"
+
+
+def make(manual_dir, data_dir, **options):
+    return build.build("emodb", manual_dir, data_dir, progress=False, **options)
+
+
+def contents(shards):
+    return {path.name: path.read_bytes() for path in shards.iterdir()}
+
+
+def times(shards):
+    return {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
+
+
+def metadata(shards):
+    return tfds.builder_from_directory(shards).info.metadata
+
+
+def test_builds_then_reuses(emodb, data_dir):
+    shards = make(emodb, data_dir)
+    assert shards == data_dir / "emodb/1.0.0"
+    assert len(tfds.builder_from_directory(shards).as_data_source("speaker03")) == 2
+    written = times(shards)
+    assert make(emodb, data_dir) == shards
+    assert make("", data_dir) == shards
+    assert make(emodb, data_dir, on_bad_file="skip") == shards
+    assert times(shards) == written
+    assert [path.name for path in data_dir.iterdir()] == ["emodb"]
+
+
+def test_builds_are_identical(emodb, data_dir, tmp_path):
+    first = contents(make(emodb, data_dir))
+    second = contents(make(emodb, tmp_path / "again"))
+    records = [name for name in first if "array_record" in name]
+    assert len(records) == 2
+    for name in [*records, "metadata.json", "features.json"]:
+        assert first[name] == second[name]
+
+
+def test_rebuilds_when_the_corpus_changes(emodb, data_dir):
+    before = metadata(make(emodb, data_dir))
+    write(emodb / "03a02Wc.wav", seed=9)
+    after = metadata(make(emodb, data_dir))
+    assert before["counts"]["split"] == {"speaker03": 2, "speaker16": 2}
+    assert after["counts"]["split"] == {"speaker03": 3, "speaker16": 2}
+    assert before["fingerprint"] != after["fingerprint"]
+
+
+def test_a_bad_file_leaves_the_old_shards_alone(emodb, data_dir):
+    written = times(make(emodb, data_dir))
+    (emodb / "03a02Wc.wav").write_bytes(b"RIFF")
+    with pytest.raises(corpus.CorpusError, match=r"03a02Wc.wav: cannot be decoded"):
+        make(emodb, data_dir)
+    assert times(make("", data_dir)) == written
+    skipping = make(emodb, data_dir, on_bad_file="skip")
+    assert [bad["file"] for bad in metadata(skipping)["skipped"]] == ["03a02Wc.wav"]
+    # Strict again: what was skipped is no longer accepted.
+    with pytest.raises(corpus.CorpusError, match=r"03a02Wc.wav: cannot be decoded"):
+        make(emodb, data_dir)
+
+
+def test_leftovers_of_killed_builds_go(emodb, data_dir):
+    (data_dir / "emodb/incomplete.ABCDEF_1.0.0").mkdir(parents=True)
+    broken = data_dir / "emodb/1.0.0"
+    broken.mkdir()
+    (broken / "emodb-speaker03.array_record-00000-of-00001").write_bytes(b"half")
+    make(emodb, data_dir)
+    assert [path.name for path in (data_dir / "emodb").iterdir()] == ["1.0.0"]
+    assert len(tfds.builder_from_directory(broken).as_data_source("speaker03")) == 2
+
+
+def test_number_of_shards(emodb, data_dir):
+    shards = make(emodb, data_dir, num_shards=2)
+    assert tfds.builder_from_directory(shards).info.splits["speaker16"].num_shards == 2
+    written = times(shards)
+    assert times(make(emodb, data_dir)) == written
+    make(emodb, data_dir, num_shards=1)
+    assert tfds.builder_from_directory(shards).info.splits["speaker16"].num_shards == 1
+    with pytest.raises(corpus.CorpusError, match="num_shards is 3; expected 1 to 2"):
+        make(emodb, data_dir, num_shards=3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("emo-db", r"unknown dataset 'emo-db'; did you mean emodb\? Known: emodb, rav"),
+        ("iris", r"unknown dataset 'iris'\. Known: emodb"),
+        ("emodb/small", r"emodb has no configuration 'small'; expected one of none"),
+        ("synthetic/x", r"no configuration 'x'; expected one of classification, regr"),
+    ],
+)
+def test_unknown_names(data_dir, dataset, message):
+    with pytest.raises(corpus.CorpusError, match=message):
+        build.build(dataset, "", data_dir)
+
+
+def test_no_corpus_and_no_shards(data_dir):
+    with pytest.raises(corpus.CorpusError, match="emodb needs manual_dir, its folder"):
+        make("", data_dir)
+
+
+def test_options_make_other_shards(data_dir):
+    def shards(**options):
+        path = build.build(
+            "synthetic/regression", "", data_dir, progress=False, **options
+        )
+        return metadata(path)
+
+    default, sparse = shards(), shards(shift_seconds=20.0)
+    assert default["options"] == {"window_seconds": 20.0, "shift_seconds": 4.0}
+    assert sparse["options"] == {"window_seconds": 20.0, "shift_seconds": 20.0}
+    assert default["counts"]["split"]["speaker00"] == 11
+    assert sparse["counts"]["split"]["speaker00"] == 3
+
+
+def test_description(emodb, data_dir):
+    (emodb / "03a02Wc.wav").write_bytes(b"")
+    shards = make(emodb, data_dir, on_bad_file="skip")
+    text = build.describe(metadata(shards))
+    assert "4 recordings, 0.00 h, 2 speakers, 2 units" in text
+    assert "by class: anger 1, boredom 1, disgust 0" in text
+    assert "by split: speaker03 2, speaker16 2" in text
+    assert "Warning: 4 of 535 documented files" in text
+    assert "1 files skipped:\n  03a02Wc.wav: " in text
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "data_prep.build", *map(os.fspath, arguments)],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_command_line(emodb, data_dir):
+    places = [f"--manual_dir={emodb}", f"--data_dir={data_dir}"]
+    done = run("--dataset=emodb", *places)
+    assert done.returncode == 0, done.stderr
+    assert "by speaker: 03 2, 16 2" in done.stdout
+    assert f"Shards: {data_dir}/emodb/1.0.0" in done.stdout
+    assert "writing emodb: 100%" in done.stderr
+
+    failed = run("--dataset=ravdess", *places)
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert "Error: " in failed.stderr
+    assert "does not follow the code of RAVDESS" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_importing_defines_no_flags_and_no_tensorflow():
+    code = (
+        "import sys; from absl import flags; from data_prep import build; "
+        "assert 'dataset' not in flags.FLAGS; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
