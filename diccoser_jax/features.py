@@ -1,0 +1,99 @@
+"""Fixed features of a waveform: frame aggregation and the log-mel spectrogram.
+
+Pure JAX functions, differentiable and jit-able. They fix the time grid of the whole
+package: 16 000 samples and 25 frames a second, so one frame is 640 samples (40 ms).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diccoser_jax.audio import SAMPLE_RATE_HZ
+
+FRAME_RATE_HZ = 25
+FRAME_SAMPLES = SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
+
+# Paper, section 5.3: window 0.04 s, 50 % overlap, 40 bands in 0-7600 Hz.
+MEL_WINDOW_SAMPLES = 640
+MEL_HOP_SAMPLES = 320
+MEL_BANDS = 40
+MEL_MAX_HZ = 7600.0
+# Mel power that counts as silence: 11 dB above what the rounding of 16-bit audio gives
+# in each band (7e-10, measured on uniform noise of one quantisation step).
+MEL_FLOOR = 1e-8
+
+
+def frame_rms(waveform: jax.Array) -> jax.Array:
+    """Root mean square of each 40 ms frame (paper, section 4.1.1 b).
+
+    Args:
+      waveform: float ``[batch, samples]``, samples a multiple of 640.
+
+    Returns:
+      ``[batch, frames, 1]``. The gradient at a silent frame is zero, not NaN.
+    """
+    frames = waveform.reshape(waveform.shape[0], -1, FRAME_SAMPLES)
+    power = jnp.mean(jnp.square(frames), axis=-1, keepdims=True)
+    silent = power == 0
+    return jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, power)))
+
+
+def frame_max(waveform: jax.Array) -> jax.Array:
+    """Largest sample of each 40 ms frame (paper, section 4.1.1 a).
+
+    Args:
+      waveform: float ``[batch, samples]``, samples a multiple of 640.
+
+    Returns:
+      ``[batch, frames, 1]``.
+    """
+    frames = waveform.reshape(waveform.shape[0], -1, FRAME_SAMPLES)
+    return jnp.max(frames, axis=-1, keepdims=True)
+
+
+@functools.cache
+def _mel_filterbank() -> np.ndarray:
+    """float32 ``[321 bins, 40 bands]``, Slaney's scale and area normalisation."""
+    import librosa  # its filters take seconds to import, and raw audio needs none
+
+    filters = librosa.filters.mel(
+        sr=SAMPLE_RATE_HZ,
+        n_fft=MEL_WINDOW_SAMPLES,
+        n_mels=MEL_BANDS,
+        fmin=0.0,
+        fmax=MEL_MAX_HZ,
+    )
+    return np.ascontiguousarray(filters.T, dtype=np.float32)
+
+
+@functools.cache
+def _periodic_hann() -> np.ndarray:
+    """float32 ``[640]``."""
+    phase = 2 * np.pi * np.arange(MEL_WINDOW_SAMPLES) / MEL_WINDOW_SAMPLES
+    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+def log_mel(waveform: jax.Array) -> jax.Array:
+    """Log-mel spectrogram, 50 frames a second, in bel above silence.
+
+    Output frame j is ``log10(mel_power / MEL_FLOOR + 1)`` of the samples
+    ``[320 j, 320 j + 640)`` of its argument. The offset makes digital silence exactly
+    zero, so that zero padding means silence to the layers above.
+
+    To respect the time contract the caller prepends the 320 samples before the
+    waveform (zeros at its start): mel frame j then spans ``[320 (j-1), 320 (j+1))`` of
+    the waveform, and mel frames 2t and 2t+1 end with or before output frame t.
+
+    Args:
+      waveform: float ``[batch, 320 + 320 n]``.
+
+    Returns:
+      ``[batch, n, 40]``.
+    """
+    halves = waveform.reshape(waveform.shape[0], -1, MEL_HOP_SAMPLES)
+    frames = jnp.concatenate([halves[:, :-1], halves[:, 1:]], axis=-1)
+    spectrum = jnp.fft.rfft(frames * _periodic_hann()[None, None])
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return jnp.log1p(power @ _mel_filterbank() / MEL_FLOOR) / np.float32(np.log(10))
