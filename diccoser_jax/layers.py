@@ -1,0 +1,182 @@
+"""Causal layers that carry their past, so that a stream equals the whole file.
+
+Every layer maps ``[batch, time, channels]`` and is written once for whole files and
+for streams. What it must remember, it keeps in the variable collection ``carry``:
+
+* whole file: ``module.apply(variables, x)``; the past is zeros;
+* stream: ``y, updated = module.apply({**variables, **carry}, chunk, mutable="carry")``
+  with ``carry = updated`` for the next chunk, and ``carry = {}`` for the first.
+
+Zero padding at the start of a file is a carry of zeros: both give the same outputs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+CARRY = "carry"
+
+# Some thirty blocks add up in a network. Each starts with a small share, so that the
+# sum stays of order one, also before batch norm has seen any data.
+_SMALL = nn.initializers.variance_scaling(1 / 32, "fan_in", "truncated_normal")
+
+
+class Output(NamedTuple):
+    """What every network returns.
+
+    Attributes:
+      frames: ``[batch, frames, outputs]`` at 25 Hz: the dimensions (arousal, valence)
+        of each frame, or the logits of each class given the past up to that frame.
+      pooled: ``[batch, outputs]``: one answer for the window, as classification
+        wants it. The causal networks take the last frame (paper, section 4.1.3), the
+        CNN-LSTM the mean over time.
+      local_context: ``[batch, frames, features]`` at 25 Hz, what the local network
+        hands on (paper, section 3.2), or None where there is no local network.
+    """
+
+    frames: jax.Array
+    pooled: jax.Array
+    local_context: jax.Array | None
+
+
+def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
+    """Prepends the last ``length`` inputs that this module has seen.
+
+    Zeros in a whole file; in a stream, the carry, which is then advanced.
+
+    Args:
+      module: the bound module that owns the carry.
+      x: ``[batch, time, channels]``.
+      length: time steps to remember.
+
+    Returns:
+      ``[batch, length + time, channels]``.
+    """
+    streaming = module.is_mutable_collection(CARRY) and not module.is_initializing()
+    if not streaming:
+        if module.has_variable(CARRY, "past"):
+            raise ValueError(
+                "A carry was given that may not be advanced: "
+                f'call apply(..., mutable="{CARRY}").'
+            )
+        return jnp.pad(x, ((0, 0), (length, 0), (0, 0)))
+    shape = (x.shape[0], length, x.shape[2])
+    past = module.variable(CARRY, "past", jnp.zeros, shape, x.dtype)
+    if past.value.shape != shape:
+        raise ValueError(
+            f"The carry is of shape {past.value.shape}, this chunk needs {shape}: "
+            "a stream keeps its batch size."
+        )
+    x = jnp.concatenate([past.value, x], axis=1)
+    past.value = x[:, x.shape[1] - length :]
+    return x
+
+
+class CausalConv(nn.Module):
+    """Convolution over time whose output at t sees inputs t-(width-1)·dilation .. t.
+
+    Attributes:
+      features: output channels.
+      width: taps.
+      dilation: time steps from tap to tap.
+      use_bias: False before batch norm, where a bias has no effect and no gradient.
+    """
+
+    features: int
+    width: int
+    dilation: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps ``[batch, time, channels]`` to ``[batch, time, features]``."""
+        shape = (self.width, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        past_length = (self.width - 1) * self.dilation
+        y = lax.conv_general_dilated(
+            with_past(self, x, past_length) if past_length else x,
+            kernel,
+            window_strides=(1,),
+            padding="VALID",
+            rhs_dilation=(self.dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y += bias[None, None]
+        return y
+
+
+def max_pool(x: jax.Array, size: int) -> jax.Array:
+    """Maximum of each ``size`` consecutive time steps.
+
+    Args:
+      x: ``[batch, time, channels]``, time a multiple of ``size``.
+      size: window and stride.
+
+    Returns:
+      ``[batch, time / size, channels]``.
+    """
+    if size == 1:
+        return x
+    return x.reshape(x.shape[0], -1, size, x.shape[2]).max(axis=2)
+
+
+class DilatedCausalBlock(nn.Module):
+    """The residual block of the paper (section 3.1, Fig. 2), conditioned or not.
+
+    ``x + 1x1(ReLU(BN(dropout(W * x + V * y))))``: W has width 2 and the block's
+    dilation, V has width 2 and no dilation.
+
+    Attributes:
+      features: channels of x and of the output.
+      dilation: time lag of the second tap of W.
+      width: taps of W.
+      dropout_rate: share of the convolution's outputs that training zeroes.
+      batch_norm_momentum: weight of the past in the running statistics.
+      gated: WaveNet's block instead (van den Oord et al. 2016, eq. 2 and 3),
+        ``x + 1x1(tanh(W_f * x + V_f * y) · sigmoid(W_g * x + V_g * y))``, with biases
+        and without dropout and batch norm: the block that the paper redesigned
+        because it trains slowly.
+    """
+
+    features: int
+    dilation: int
+    width: int = 2
+    dropout_rate: float = 0.5
+    batch_norm_momentum: float = 0.99
+    gated: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, conditioning: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Maps x and, optionally, a sequence of the same length, to x's shape.
+
+        Args:
+          x: ``[batch, time, features]``.
+          conditioning: ``[batch, time, channels]`` or None.
+          train: batch statistics and dropout instead of running statistics.
+        """
+
+        def convolve(name: str) -> jax.Array:
+            z = CausalConv(
+                self.features, self.width, self.dilation, self.gated, name=name
+            )(x)
+            if conditioning is not None:
+                z += CausalConv(
+                    self.features, 2, use_bias=False, name=f"{name}_conditioning"
+                )(conditioning)
+            return z
+
+        if self.gated:
+            z = jnp.tanh(convolve("filter")) * nn.sigmoid(convolve("gate"))
+        else:
+            z = convolve("filter")
+            z = nn.Dropout(self.dropout_rate, deterministic=not train)(z)
+            z = nn.BatchNorm(not train, momentum=self.batch_norm_momentum)(z)
+            z = nn.relu(z)
+        return x + nn.Dense(self.features, kernel_init=_SMALL, name="residual")(z)
