@@ -1,0 +1,328 @@
+"""DiCCOSER and DiCCOSER-CS: causal, dilated, context-stacking networks.
+
+Tang, Kuppens, Geurts and van Waterschoot, "End-to-end speech emotion recognition using
+a novel context-stacking dilated convolution neural network", 2021. Names follow the
+paper; section numbers stand where each part is made.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from diccoser_jax import features as features_lib
+from diccoser_jax import layers
+from diccoser_jax.features import FRAME_SAMPLES
+
+NETWORKS = ("diccoser", "diccoser_cs", "diccoser_cs_v2")
+FRONTENDS = ("raw", "log_mel")
+AGGREGATIONS = ("rms", "max")
+BLOCKS = ("relu", "gated")
+BRANCH_WIDTH = 8  # of the convolution after the aggregation (section 4.1.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiccoserConfig:
+    """Everything that shapes the network. The defaults are the paper's.
+
+    Attributes:
+      outputs: classes, or dimensions (arousal, valence).
+      window_frames: L, the 25 Hz frames of a training window (3 s: 75, 20 s: 500).
+      network: ``diccoser`` (local network, then global network; Fig. 4a),
+        ``diccoser_cs`` (global network fed by the aggregated waveform and conditioned
+        on the local context; Fig. 4c, d) or ``diccoser_cs_v2`` (the two exchanged;
+        Fig. 4b).
+      frontend: what the local network hears, ``raw`` samples or ``log_mel``.
+      aggregation: ``rms`` or ``max`` of each frame, in the parallel branch.
+      features: channels of every convolution.
+      local_stacks: stacks of blocks in the local network.
+      local_dilations: dilations of the blocks of one stack.
+      block: ``relu`` is the paper's, ``gated`` WaveNet's.
+      local_conditioning: the local network expects extra information for each frame
+        (section 3.2: speaker sex, text embedding).
+      dropout_rate: of every block.
+      batch_norm_momentum: weight of the past in the running statistics.
+    """
+
+    outputs: int = 4
+    window_frames: int = 75
+    network: str = "diccoser_cs"
+    frontend: str = "raw"
+    aggregation: str = "rms"
+    features: int = 64
+    local_stacks: int = 7
+    local_dilations: tuple[int, ...] = (1, 2, 4)
+    block: str = "relu"
+    local_conditioning: bool = False
+    dropout_rate: float = 0.5
+    batch_norm_momentum: float = 0.99
+
+    def __post_init__(self):
+        object.__setattr__(self, "local_dilations", tuple(self.local_dilations))
+        for name, choices in (
+            ("network", NETWORKS),
+            ("frontend", FRONTENDS),
+            ("aggregation", AGGREGATIONS),
+            ("block", BLOCKS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not one of {choices}."
+                )
+        for name in ("outputs", "window_frames", "features", "local_stacks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate={self.dropout_rate} must be in [0, 1).")
+        if self.frontend == "raw" and FRAME_SAMPLES % (2**self.local_stacks):
+            raise ValueError(
+                f"local_stacks={self.local_stacks}: 640 samples a frame are not a "
+                f"multiple of 2^{self.local_stacks}; the raw frontend takes up to 7."
+            )
+
+    @property
+    def stem_width(self) -> int:
+        """Width of the first convolution: 8 for raw samples (section 4.1).
+
+        "Wider than the successive pooling size", says the paper, and small. After mel
+        frames nothing is pooled, so that 3 is enough.
+        """
+        return 8 if self.frontend == "raw" else 3
+
+    @property
+    def stem_pool(self) -> int:
+        """Max-pool after the first convolution: 5 for raw samples, none for mel."""
+        return FRAME_SAMPLES // 2**self.local_stacks if self.frontend == "raw" else 1
+
+    @property
+    def stack_pools(self) -> tuple[int, ...]:
+        """Max-pool after each local stack: down to 25 Hz in all.
+
+        Raw samples are halved after each stack. Log-mel frames come at 50 Hz, so that
+        one halving is left, after the first stack: later stacks then see twice as far.
+        """
+        if self.frontend == "raw":
+            return (2,) * self.local_stacks
+        return (2,) + (1,) * (self.local_stacks - 1)
+
+    @property
+    def global_dilations(self) -> tuple[int, ...]:
+        """D_global = {1, 2, 4, ..., 2^floor(log2 L), L} (section 4.1.2)."""
+        powers = tuple(2**k for k in range(self.window_frames.bit_length()))
+        if powers[-1] == self.window_frames:
+            return powers
+        return (*powers, self.window_frames)
+
+
+def global_block_width(config: DiccoserConfig, dilation: int) -> int:
+    """Taps of the global block with this dilation: 2, but 1 where the lag is L.
+
+    In windows of L frames the tap at lag L would meet nothing but zero padding: it
+    would never learn, and on longer audio it would add untrained weights to the
+    outputs. It is therefore not made. On windows of up to L frames the network
+    computes the same as with it.
+    """
+    return 2 if dilation < config.window_frames else 1
+
+
+def local_receptive_field_samples(config: DiccoserConfig) -> int:
+    """Samples that one frame of the local context sees, its last one included."""
+    if config.frontend == "raw":
+        window, hop = 1, 1
+    else:
+        window, hop = features_lib.MEL_WINDOW_SAMPLES, features_lib.MEL_HOP_SAMPLES
+    steps, stride = config.stem_width, 1
+    steps += config.stem_pool - 1
+    stride *= config.stem_pool
+    for pool in config.stack_pools:
+        steps += sum(config.local_dilations) * stride
+        steps += (pool - 1) * stride
+        stride *= pool
+    return window + (steps - 1) * hop
+
+
+def receptive_field_samples(config: DiccoserConfig) -> int:
+    """Samples that output frame t sees: the last of them is sample 640·(t+1) - 1."""
+    lags = [
+        dilation * (global_block_width(config, dilation) - 1)
+        for dilation in config.global_dilations
+    ]
+    local = local_receptive_field_samples(config)
+    branch = FRAME_SAMPLES * BRANCH_WIDTH
+    if config.network == "diccoser":
+        return local + FRAME_SAMPLES * sum(lags)
+    main, condition = local, branch
+    if config.network == "diccoser_cs":
+        main, condition = branch, local
+    # What enters a block as its condition passes a convolution of width 2 there, and
+    # the dilated convolutions of the later blocks only.
+    return max(
+        main + FRAME_SAMPLES * sum(lags),
+        condition + FRAME_SAMPLES * (1 + sum(lags[1:])),
+    )
+
+
+class LocalNetwork(nn.Module):
+    """Waveform to local context at 25 Hz (section 4.1 and 4.1.1)."""
+
+    config: DiccoserConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        waveform: jax.Array,
+        conditioning: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Maps ``[batch, samples]`` to ``[batch, samples / 640, features]``."""
+        c = self.config
+        x = waveform[..., None]
+        if c.frontend == "log_mel":
+            x = layers.with_past(
+                self,
+                x,
+                features_lib.MEL_WINDOW_SAMPLES - features_lib.MEL_HOP_SAMPLES,
+            )
+            x = features_lib.log_mel(x[..., 0])
+        x = layers.CausalConv(c.features, c.stem_width, name="stem")(x)
+        x = layers.max_pool(x, c.stem_pool)
+        for stack, pool in enumerate(c.stack_pools):
+            if conditioning is not None:
+                repeats = x.shape[1] // conditioning.shape[1]
+                y = jnp.repeat(conditioning, repeats, axis=1)
+            else:
+                y = None
+            for dilation in c.local_dilations:
+                x = _block(c, dilation, f"stack{stack}_dilation{dilation}")(
+                    x, y, train=train
+                )
+            x = layers.max_pool(x, pool)
+        return x
+
+
+class GlobalNetwork(nn.Module):
+    """Long-term dependencies at 25 Hz (section 4.1.2)."""
+
+    config: DiccoserConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        conditioning: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Maps ``[batch, frames, features]`` to the same shape."""
+        c = self.config
+        for dilation in c.global_dilations:
+            width = global_block_width(c, dilation)
+            x = _block(c, dilation, f"dilation{dilation}", width)(
+                x, conditioning, train=train
+            )
+        return x
+
+
+def _block(c: DiccoserConfig, dilation: int, name: str, width: int = 2) -> nn.Module:
+    return layers.DilatedCausalBlock(
+        features=c.features,
+        dilation=dilation,
+        width=width,
+        dropout_rate=c.dropout_rate,
+        batch_norm_momentum=c.batch_norm_momentum,
+        gated=c.block == "gated",
+        name=name,
+    )
+
+
+class Diccoser(nn.Module):
+    """The networks of Fig. 4, chosen by ``config.network``.
+
+    ``[batch, samples]`` in, ``[batch, samples / 640, outputs]`` out. Output frame t
+    depends on samples ``[0, 640·(t+1))`` and on nothing later, and reaches back
+    `receptive_field_samples`. Streams: see `diccoser_jax.layers`.
+    """
+
+    config: DiccoserConfig = DiccoserConfig()
+
+    @nn.compact
+    def __call__(
+        self,
+        waveform: jax.Array,
+        conditioning: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> layers.Output:
+        """Runs the network on whole files or, with a carry, on the next chunk.
+
+        Args:
+          waveform: float ``[batch, samples]`` in [-1, 1] at 16 kHz, samples a positive
+            multiple of 640.
+          conditioning: ``[batch, frames, channels]`` at 25 Hz, extra information for
+            the local network; given if and only if ``config.local_conditioning``.
+          train: dropout and batch statistics; needs the rng ``dropout`` and the
+            mutable collection ``batch_stats``.
+
+        Returns:
+          `layers.Output`.
+
+        Raises:
+          ValueError: on a waveform or conditioning of another shape.
+        """
+        c = self.config
+        frames = check_waveform(waveform)
+        self._check_conditioning(conditioning, (waveform.shape[0], frames))
+        local_context = LocalNetwork(c, name="local")(
+            waveform, conditioning, train=train
+        )
+        if c.network == "diccoser":
+            x, y = local_context, None
+        else:
+            aggregate = {"rms": features_lib.frame_rms, "max": features_lib.frame_max}
+            branch = layers.CausalConv(c.features, BRANCH_WIDTH, name="branch")(
+                aggregate[c.aggregation](waveform)
+            )
+            x, y = branch, local_context
+            if c.network == "diccoser_cs_v2":
+                x, y = local_context, branch
+        x = GlobalNetwork(c, name="global")(x, y, train=train)
+        outputs = nn.Dense(c.outputs, name="output")(x)
+        return layers.Output(outputs, outputs[:, -1], local_context)
+
+    def _check_conditioning(self, conditioning, batch_and_frames):
+        if (conditioning is not None) != self.config.local_conditioning:
+            raise ValueError(
+                f"local_conditioning={self.config.local_conditioning}, but "
+                f"conditioning is {'absent' if conditioning is None else 'given'}."
+            )
+        if conditioning is not None and (
+            conditioning.ndim != 3 or conditioning.shape[:2] != batch_and_frames
+        ):
+            raise ValueError(
+                f"conditioning is of shape {conditioning.shape}; expected [batch, "
+                f"frames, channels] with {batch_and_frames} before channels."
+            )
+
+
+def check_waveform(waveform: jax.Array) -> int:
+    """The number of frames of a waveform that obeys the time contract.
+
+    Raises:
+      ValueError: if it is not floating point ``[batch, samples]`` with samples a
+        positive multiple of 640.
+    """
+    if waveform.ndim != 2 or not jnp.issubdtype(waveform.dtype, jnp.floating):
+        raise ValueError(
+            "The waveform must be floating point [batch, samples] in [-1, 1], not "
+            f"{waveform.dtype}{list(waveform.shape)}."
+        )
+    samples = waveform.shape[1]
+    if samples == 0 or samples % FRAME_SAMPLES:
+        raise ValueError(
+            f"The waveform has {samples} samples, which is not a positive multiple of "
+            f"{FRAME_SAMPLES} (one 40 ms frame at 16 kHz): pad it or cut it to "
+            f"{samples // FRAME_SAMPLES * FRAME_SAMPLES or FRAME_SAMPLES}."
+        )
+    return samples // FRAME_SAMPLES

@@ -1,0 +1,305 @@
+"""Tests for `../diccoser_jax/diccoser.py`."""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diccoser_jax import audio, diccoser, layers
+from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
+from diccoser_jax.diccoser import Diccoser, DiccoserConfig
+
+DATA = pathlib.Path(__file__).parents[2] / "shared/data"
+
+VARIANTS = [
+    pytest.param(
+        DiccoserConfig(
+            outputs=3,
+            window_frames=5,
+            network=network,
+            frontend=frontend,
+            aggregation=aggregation,
+            features=8,
+            local_stacks=2,
+            local_dilations=(1, 3),
+            block=block,
+            local_conditioning=conditioning,
+        ),
+        id="-".join(
+            [network, frontend, aggregation, block] + conditioning * ["conditioned"]
+        ),
+    )
+    for network, frontend, aggregation, block, conditioning in [
+        *itertools.product(
+            diccoser.NETWORKS,
+            diccoser.FRONTENDS,
+            diccoser.AGGREGATIONS,
+            ["relu"],
+            [False],
+        ),
+        ("diccoser_cs", "raw", "rms", "gated", False),
+        ("diccoser_cs", "log_mel", "max", "gated", True),
+        ("diccoser_cs_v2", "raw", "max", "relu", True),
+        ("diccoser", "log_mel", "rms", "relu", True),
+    ]
+    if not (network == "diccoser" and aggregation == "max")
+]
+
+
+def _waveform(config, frames, batch=2, seed=0):
+    """Noise, and what conditions it, if anything does."""
+    rng = np.random.default_rng(seed)
+    waveform = rng.normal(scale=0.1, size=(batch, 640 * frames))
+    conditioning = rng.normal(size=(batch, frames, 3))
+    return (
+        jnp.asarray(waveform, jnp.float32),
+        jnp.asarray(conditioning, jnp.float32) if config.local_conditioning else None,
+    )
+
+
+@functools.cache
+def _network(config):
+    """A model, and variables whose batch statistics fit its activations."""
+    model = Diccoser(config)
+    inputs = _waveform(config, 30, seed=1)
+    variables = jax.jit(model.init)(jax.random.key(0), *inputs)
+    calm = dataclasses.replace(config, batch_norm_momentum=0.0, dropout_rate=0.0)
+    _, updates = jax.jit(
+        functools.partial(Diccoser(calm).apply, train=True, mutable="batch_stats")
+    )(variables, *inputs)
+    return model, {"params": variables["params"], **updates}
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_outputs_depend_on_the_receptive_field_and_nothing_else(config):
+    """The gradient of one output frame shows which samples it depends on.
+
+    It is zero from sample 640·(t+1) on, non-zero at the sample before, and zero
+    before the receptive field. Where the path is smooth, the field's first sample has
+    a gradient too, which pins the formula; a maximum shows only its own sample, and
+    the mel window is zero at its first, so that the first frame is the claim there.
+    """
+    model, variables = _network(config)
+    field = diccoser.receptive_field_samples(config)
+    t = -(-field // 640)
+    waveform, conditioning = _waveform(config, t + 3, batch=1)
+
+    @jax.jit
+    @jax.grad
+    def gradient(waveform):
+        output = model.apply(variables, waveform, conditioning)
+        return jnp.sum(output.frames[:, t] * jnp.arange(1.0, 4.0))
+
+    touched = np.flatnonzero(gradient(waveform)[0])
+    end = 640 * (t + 1)
+    assert touched[-1] < end
+    first_of_last_frame, last_of_first_frame = end - 640, end - field + 640
+    assert touched[-1] >= first_of_last_frame
+    assert touched[0] >= end - field
+    assert touched[0] < last_of_first_frame
+    if config.aggregation == "rms" and config.network == "diccoser_cs":
+        assert touched[-1] == end - 1
+        assert touched[0] == end - field + (config.frontend == "log_mel")
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_any_cutting_gives_what_the_whole_waveform_gives(config):
+    model, variables = _network(config)
+    frames = 12 + diccoser.receptive_field_samples(config) // 640
+    waveform, conditioning = _waveform(config, frames)
+    whole = jax.jit(model.apply)(variables, waveform, conditioning)
+    step = jax.jit(functools.partial(model.apply, mutable=layers.CARRY))
+    rng = np.random.default_rng(0)
+    for sizes in ([1], [3], [1, 2, 3]):
+        carry, outputs, start = {}, [], 0
+        while start < frames:
+            stop = min(start + int(rng.choice(sizes)), frames)
+            output, carry = step(
+                {**variables, **carry},
+                waveform[:, 640 * start : 640 * stop],
+                None if conditioning is None else conditioning[:, start:stop],
+            )
+            outputs.append(output)
+            start = stop
+        chunked = jnp.concatenate([o.frames for o in outputs], axis=1)
+        np.testing.assert_allclose(chunked, whole.frames, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(outputs[-1].pooled, whole.pooled, rtol=0, atol=1e-5)
+        context = jnp.concatenate([o.local_context for o in outputs], axis=1)
+        np.testing.assert_allclose(context, whole.local_context, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("frontend", diccoser.FRONTENDS)
+def test_the_network_of_the_paper_streams_real_speech(frontend):
+    path = DATA / "emodb/wav/03a01Wa.wav"
+    if not path.exists():
+        pytest.skip("needs the EmoDB recordings in ../shared/data")
+    config = DiccoserConfig(frontend=frontend)
+    waveform = audio.read(path)
+    waveform = jnp.asarray(waveform[: len(waveform) // 640 * 640])[None]
+    model = Diccoser(config)
+    variables = jax.jit(model.init)(jax.random.key(0), waveform)
+    whole = jax.jit(model.apply)(variables, waveform).frames
+    step = jax.jit(functools.partial(model.apply, mutable=layers.CARRY))
+    carry, frames = {}, []
+    for start in range(0, waveform.shape[1], 640):
+        output, carry = step({**variables, **carry}, waveform[:, start : start + 640])
+        frames.append(output.frames)
+    np.testing.assert_allclose(jnp.concatenate(frames, 1), whole, rtol=0, atol=1e-5)
+
+
+def test_streams_can_be_differentiated_and_mapped():
+    config = VARIANTS[0].values[0]
+    model, variables = _network(config)
+    waveform, _ = _waveform(config, 6, batch=4)
+
+    def step(carry, chunk):
+        output, carry = model.apply({**variables, **carry}, chunk, mutable=layers.CARRY)
+        return carry, output.frames
+
+    def last_output(waveform):
+        carry, _ = step({}, waveform[:, :1920])
+        return step(carry, waveform[:, 1920:])[1][:, -1].sum()
+
+    whole = jax.grad(lambda w: model.apply(variables, w).pooled.sum())(waveform)
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(last_output))(waveform), whole, rtol=0, atol=1e-5
+    )
+    mapped = jax.vmap(lambda w: step({}, w[None])[1][0])(waveform)
+    np.testing.assert_allclose(mapped, step({}, waveform)[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window_frames", "expected"),
+    [
+        (75, (1, 2, 4, 8, 16, 32, 64, 75)),
+        (500, (1, 2, 4, 8, 16, 32, 64, 128, 256, 500)),
+        (64, (1, 2, 4, 8, 16, 32, 64)),
+        (1, (1,)),
+    ],
+)
+def test_global_dilations(window_frames, expected):
+    assert DiccoserConfig(window_frames=window_frames).global_dilations == expected
+
+
+def test_a_tap_at_lag_l_would_change_nothing_in_a_window():
+    """The block at dilation L has one tap; another one would meet only padding."""
+    x = jax.random.normal(jax.random.key(0), (2, 75, 8))
+    one = layers.DilatedCausalBlock(features=8, dilation=75, width=1)
+    two = layers.DilatedCausalBlock(features=8, dilation=75, width=2)
+    variables = one.init(jax.random.key(1), x, train=False)
+    tapped = two.init(jax.random.key(2), x, train=False)
+    random_tap = tapped["params"]["filter"]["kernel"][:1]
+    kernel = variables["params"]["filter"]["kernel"]
+    tapped["params"] = {
+        **variables["params"],
+        "filter": {"kernel": jnp.concatenate([random_tap, kernel])},
+    }
+    np.testing.assert_array_equal(
+        one.apply(variables, x, train=False), two.apply(tapped, x, train=False)
+    )
+    for config in (DiccoserConfig(), DiccoserConfig(window_frames=500)):
+        widths = [
+            diccoser.global_block_width(config, d) for d in config.global_dilations
+        ]
+        assert widths == [2] * (len(widths) - 1) + [1]
+
+
+def _count(model):
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 6400)))
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _expected_count(outputs, blocks, stem, conditioned):
+    conv, scale_and_bias, residual = 2 * 64 * 64, 2 * 64, 64 * 64 + 64
+    local = 21 * (conv + scale_and_bias + residual)
+    total = stem + 64 + local
+    total += blocks * (conv + scale_and_bias + residual) - 64 * 64  # no tap at lag L
+    if conditioned:
+        total += blocks * conv + 8 * 64 + 64
+    return total + 64 * outputs + outputs
+
+
+@pytest.mark.parametrize("network", diccoser.NETWORKS)
+@pytest.mark.parametrize(("frontend", "stem"), [("raw", 8 * 64), ("log_mel", 7680)])
+@pytest.mark.parametrize(("frames", "outputs", "blocks"), [(75, 4, 8), (500, 2, 10)])
+def test_parameters_are_counted_by_hand(
+    network, frontend, stem, frames, outputs, blocks
+):
+    config = DiccoserConfig(outputs, frames, network=network, frontend=frontend)
+    count = _count(Diccoser(config))
+    assert count == _expected_count(outputs, blocks, stem, network != "diccoser")
+    baseline = _count(CnnLstm(CnnLstmConfig(outputs=outputs, frontend=frontend)))
+    assert count <= 0.36 * baseline
+
+
+def test_batch_norm_follows_no_bias():
+    """It would have no gradient but rounding noise, which Adam amplifies."""
+    variables = jax.eval_shape(
+        Diccoser().init, jax.random.key(0), jnp.zeros((1, 48_000))
+    )
+    block = variables["params"]["global"]["dilation1"]
+    assert set(block["filter"]) == {"kernel"}
+    assert set(block["filter_conditioning"]) == {"kernel"}
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 75])
+def test_one_frame_for_each_640_samples(frames):
+    model, variables = _network(VARIANTS[0].values[0])
+    output = jax.eval_shape(model.apply, variables, jnp.zeros((2, 640 * frames)))
+    assert output.frames.shape == (2, frames, 3)
+    assert output.pooled.shape == (2, 3)
+    assert output.local_context.shape == (2, frames, 8)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (jnp.zeros((1, 1000)), "1000 samples.*multiple of 640.*cut it to 640"),
+        (jnp.zeros((1, 0)), "0 samples"),
+        (jnp.zeros(640), r"\[batch, samples\].*float32\[640\]"),
+        (jnp.zeros((1, 640), jnp.int16), "floating point.*int16"),
+    ],
+)
+def test_a_waveform_off_the_time_grid_is_refused(waveform, message):
+    model, variables = _network(VARIANTS[0].values[0])
+    with pytest.raises(ValueError, match=message):
+        model.apply(variables, waveform)
+
+
+def test_conditioning_matters_and_must_match_the_config():
+    config = VARIANTS[-1].values[0]
+    assert config.local_conditioning
+    model, variables = _network(config)
+    waveform, conditioning = _waveform(config, 6)
+    a = model.apply(variables, waveform, conditioning).frames
+    b = model.apply(variables, waveform, -conditioning).frames
+    assert not np.allclose(a, b)
+    with pytest.raises(ValueError, match="conditioning is absent"):
+        model.apply(variables, waveform)
+    with pytest.raises(ValueError, match=r"expected \[batch, frames, channels\]"):
+        model.apply(variables, waveform, conditioning[:, :-1])
+    plain, variables = _network(VARIANTS[0].values[0])
+    with pytest.raises(ValueError, match="conditioning is given"):
+        plain.apply(variables, waveform, conditioning)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"network": "cs"}, "network='cs' is not one of"),
+        ({"frontend": "mfcc"}, "frontend='mfcc' is not one of"),
+        ({"aggregation": "mean"}, "aggregation='mean' is not one of"),
+        ({"block": "glu"}, "block='glu' is not one of"),
+        ({"outputs": 0}, "outputs=0 must be at least 1"),
+        ({"dropout_rate": 1.0}, "dropout_rate=1.0 must be in"),
+        ({"local_stacks": 8}, "local_stacks=8.*up to 7"),
+    ],
+)
+def test_settings_that_make_no_network_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        DiccoserConfig(**setting)
