@@ -1,0 +1,1 @@
+"""Configurations: ``default`` holds every key, the others start from it."""
