@@ -1,0 +1,232 @@
+"""Prepared shards to batches: fold selection, augmentation, padding.
+
+The only importer of TFDS here. Training batches are a pure function of (seed, epoch,
+position): a run that stops anywhere can go on with the very next batch.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from diccoser_jax.config import ConfigError
+from diccoser_jax.features import FRAME_RATE_HZ, FRAME_SAMPLES
+
+Batch = dict[str, np.ndarray]
+
+# Two threads hide the reading on small machines; the default buffer of 500 batches
+# would fill the memory.
+_READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A corpus in prepared shards (`data_prep`), one split for each speaker or unit.
+
+    Attributes:
+      directory: where its ``dataset_info.json`` lies.
+    """
+
+    directory: pathlib.Path
+
+    def __post_init__(self):
+        object.__setattr__(
+            self, "_builder", tfds.builder_from_directory(self.directory)
+        )
+
+    @property
+    def name(self) -> str:
+        """The corpus' name."""
+        return self._builder.info.name
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the builder stored: task, units, counts, hours, warnings, ..."""
+        return dict(self._builder.info.metadata)
+
+    @property
+    def task(self) -> str:
+        """``classification`` or ``regression``."""
+        return self.metadata["task"]
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the classes, or of the dimensions."""
+        classification = self.task == "classification"
+        key = "class_names" if classification else "dimension_names"
+        return tuple(self.metadata[key])
+
+    def source(self, units: Sequence[str], *, evaluation: bool) -> Sequence[Any]:
+        """The records of these units.
+
+        A regression unit has overlapping windows for training and windows that cover
+        each recording once for evaluation, in splits of their own.
+        """
+        suffix = "_eval" if evaluation and self.task == "regression" else ""
+        return self._builder.as_data_source("+".join(u + suffix for u in sorted(units)))
+
+
+def window_frames(window_seconds: float) -> int:
+    """L, the 25 Hz frames of a window.
+
+    Raises:
+      ConfigError: if the window is not a whole number of 40 ms frames.
+    """
+    frames = round(window_seconds * FRAME_RATE_HZ)
+    if frames < 1 or abs(frames - window_seconds * FRAME_RATE_HZ) > 1e-6:
+        raise ConfigError(
+            f"data.window_seconds={window_seconds} is not a positive multiple of 0.04."
+        )
+    return frames
+
+
+def fit_window(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """The last ``samples`` of a waveform, zeros before it where it is shorter.
+
+    "We trim or pad zeros in front of the recordings" (paper, section 4.2.2): in both
+    cases the recording's end is the window's end, where the causal network answers.
+    """
+    waveform = waveform[-samples:]
+    return np.pad(waveform, (samples - len(waveform), 0))
+
+
+def _to_float(audio: np.ndarray) -> np.ndarray:
+    return audio.astype(np.float32) / 32768
+
+
+class _Classification(grain.transforms.RandomMap):
+    """A record to ``audio [samples]``, ``target []`` and ``mask []``.
+
+    The recording is reversed with the given probability (section 4.2.3) before it is
+    padded, so that the speech still ends where the window ends.
+    """
+
+    def __init__(self, window_seconds: float, reverse_probability: float):
+        self._samples = window_frames(window_seconds) * FRAME_SAMPLES
+        self._reverse_probability = reverse_probability
+
+    def random_map(self, record: dict, rng: np.random.Generator) -> Batch:
+        audio = _to_float(record["audio"])
+        if rng.random() < self._reverse_probability:
+            audio = audio[::-1]
+        return {
+            "audio": fit_window(audio, self._samples),
+            "target": np.int32(record["label"]),
+            "mask": np.float32(1),
+        }
+
+
+class _Regression(grain.transforms.Map):
+    """A record to ``audio [samples]``, ``target [L, D]`` and ``mask [L]``.
+
+    The tail of a recording is padded at its end, where a causal network has already
+    answered for what came before.
+    """
+
+    def __init__(self, window_seconds: float):
+        self._frames = window_frames(window_seconds)
+
+    def map(self, record: dict) -> Batch:
+        audio, labels = _to_float(record["audio"]), record["labels"]
+        frames = len(labels)
+        missing = self._frames - frames
+        if missing < 0 or len(audio) != frames * FRAME_SAMPLES:
+            raise ConfigError(
+                f"{record['id']!r} holds {frames} frames and {len(audio)} samples; the "
+                f"window is {self._frames} frames of {FRAME_SAMPLES} samples. Set "
+                "data.window_seconds to what the shards were built with, or rebuild."
+            )
+        return {
+            "audio": np.pad(audio, (0, missing * FRAME_SAMPLES)),
+            "target": np.pad(labels, ((0, missing), (0, 0))),
+            "mask": np.pad(np.ones(frames, np.float32), (0, missing)),
+        }
+
+
+def _examples(
+    corpus: Corpus,
+    dataset: grain.MapDataset,
+    window_seconds: float,
+    reverse_probability: float,
+) -> grain.MapDataset:
+    if corpus.task == "regression":
+        return dataset.map(_Regression(window_seconds))
+    return dataset.random_map(_Classification(window_seconds, reverse_probability))
+
+
+def steps_per_epoch(corpus: Corpus, units: Sequence[str], batch_size: int) -> int:
+    """Whole batches in one epoch.
+
+    Raises:
+      ConfigError: if there is not even one.
+    """
+    examples = len(corpus.source(units, evaluation=False))
+    if examples < batch_size:
+        raise ConfigError(
+            f"{examples} training examples in {', '.join(units)} do not fill a batch: "
+            f"train.batch_size={batch_size} must be at most {examples}."
+        )
+    return examples // batch_size
+
+
+def train_batches(
+    corpus: Corpus,
+    units: Sequence[str],
+    *,
+    batch_size: int,
+    window_seconds: float,
+    reverse_probability: float,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+) -> Iterator[Batch]:
+    """The batches of one epoch, from batch ``start`` on, shuffled and augmented.
+
+    Each epoch has another order and other augmentation. Examples that do not fill the
+    last batch are left out of this epoch; the next one leaves out others.
+
+    Yields:
+      ``audio`` float32 ``[batch, samples]``; ``target`` int32 ``[batch]`` or float32
+      ``[batch, frames, dimensions]``; ``mask`` float32 ``[batch]`` or
+      ``[batch, frames]``, 1 where the target counts.
+    """
+    (epoch_seed,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
+    dataset = grain.MapDataset.source(corpus.source(units, evaluation=False))
+    dataset = dataset.seed(int(epoch_seed)).shuffle()
+    dataset = _examples(corpus, dataset, window_seconds, reverse_probability)
+    dataset = dataset.batch(batch_size, drop_remainder=True)[start:]
+    yield from _iterate(dataset)
+
+
+def eval_batches(
+    corpus: Corpus, units: Sequence[str], *, batch_size: int, window_seconds: float
+) -> Iterator[Batch]:
+    """Every example once, in the order of the shards; only the last batch is smaller.
+
+    Yields:
+      As `train_batches`.
+    """
+    dataset = grain.MapDataset.source(corpus.source(units, evaluation=True)).seed(0)
+    dataset = _examples(corpus, dataset, window_seconds, reverse_probability=0.0)
+    yield from _iterate(dataset.batch(batch_size, drop_remainder=False))
+
+
+def _iterate(dataset: grain.MapDataset) -> Iterator[Batch]:
+    iterator = iter(dataset.to_iter_dataset(_READ_OPTIONS))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()  # its threads outlive it otherwise
+
+
+def pad_batch(batch: Batch, batch_size: int) -> Batch:
+    """A batch filled up to ``batch_size`` with zeros, whose mask is zero."""
+    missing = batch_size - len(batch["audio"])
+    return {
+        key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
+        for key, value in batch.items()
+    }

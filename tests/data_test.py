@@ -1,0 +1,161 @@
+"""Tests for `../diccoser_jax/data.py`."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from diccoser_jax import data
+from diccoser_jax.config import ConfigError
+
+UNITS = ("speaker00", "speaker01")
+
+
+def _train_batches(corpus, **overrides):
+    settings = {
+        "batch_size": 16,
+        "window_seconds": 2.0,
+        "reverse_probability": 0.5,
+        "seed": 0,
+        "epoch": 1,
+    }
+    return list(data.train_batches(corpus, UNITS, **(settings | overrides)))
+
+
+def _equal(a, b):
+    return len(a) == len(b) and all(
+        np.array_equal(x[key], y[key]) for x, y in zip(a, b) for key in x
+    )
+
+
+def test_batches_have_the_documented_shapes(classification, regression):
+    batch = _train_batches(classification)[0]
+    assert batch["audio"].shape == (16, 32_000)
+    assert batch["audio"].dtype == np.float32
+    assert np.abs(batch["audio"]).max() <= 1
+    assert batch["target"].shape == (16,)
+    assert batch["target"].dtype == np.int32
+    assert batch["mask"].tolist() == [1] * 16
+    batch = _train_batches(regression, window_seconds=8.0)[0]
+    assert batch["audio"].shape == (16, 128_000)
+    assert batch["target"].shape == (16, 200, 2)
+    assert batch["target"].dtype == np.float32
+    assert batch["mask"].shape == (16, 200)
+
+
+def test_batches_depend_on_seed_and_epoch_and_on_nothing_else(classification):
+    batches = _train_batches(classification)
+    assert _equal(batches, _train_batches(classification))
+    assert not _equal(batches, _train_batches(classification, epoch=2))
+    assert not _equal(batches, _train_batches(classification, seed=1))
+
+
+def test_an_epoch_can_go_on_in_its_middle(classification):
+    whole = _train_batches(classification)
+    assert _equal(whole[2:], _train_batches(classification, start=2))
+
+
+def test_an_epoch_holds_each_example_once(classification):
+    source = classification.source(UNITS, evaluation=False)
+    expected = sorted(record["audio"][-32_000:].tobytes() for record in source)
+    batches = _train_batches(classification, batch_size=1, reverse_probability=0.0)
+    assert len(batches) == len(expected)
+    found = []
+    for batch in batches:
+        samples = np.round(batch["audio"][0] * 32768).astype(np.int16)
+        short = [e for e in expected if np.frombuffer(e, np.int16).size < 32_000]
+        padding = next(
+            (
+                32_000 - len(e) // 2
+                for e in short
+                if samples.tobytes().endswith(e) and not samples[: -len(e) // 2].any()
+            ),
+            0,
+        )
+        found.append(samples[padding:].tobytes())
+    assert sorted(found) == expected
+
+
+def test_half_of_the_examples_are_reversed(classification):
+    plain = _train_batches(classification, reverse_probability=0.0)
+    mixed = _train_batches(classification, reverse_probability=0.5)
+    flipped = _train_batches(classification, reverse_probability=1.0)
+    kinds = []
+    for p, m, f in zip(plain, mixed, flipped):
+        for example, forward, backward in zip(m["audio"], p["audio"], f["audio"]):
+            kinds.append(np.array_equal(example, backward))
+            assert kinds[-1] or np.array_equal(example, forward)
+    # 80 fair coins: outside these bounds in 3 of 10 000 seeds.
+    assert 24 <= sum(kinds) <= 56
+
+
+def test_the_recording_is_reversed_not_its_padding(classification):
+    """Zeros stay in front, where they stand without reversal."""
+    plain = _train_batches(classification, reverse_probability=0.0, window_seconds=10.0)
+    flipped = _train_batches(
+        classification, reverse_probability=1.0, window_seconds=10.0
+    )
+    for p, f in zip(plain, flipped):
+        for forward, backward in zip(p["audio"], f["audio"]):
+            assert not forward[:64_000].any()
+            speech = forward[np.flatnonzero(forward)[0] :]
+            end = backward[: -len(speech) - 16].any()
+            assert not end
+            np.testing.assert_array_equal(
+                np.trim_zeros(backward), np.trim_zeros(forward)[::-1]
+            )
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(3, [0, 0, 1, 2, 3]), (5, [1, 2, 3, 4, 5]), (7, [3, 4, 5, 6, 7])],
+)
+def test_windows_are_cut_and_padded_in_front(length, expected):
+    waveform = np.arange(1, length + 1, dtype=np.float32)
+    assert data.fit_window(waveform, 5).tolist() == expected
+
+
+def test_evaluation_sees_every_example_once(classification):
+    batches = list(
+        data.eval_batches(classification, UNITS, batch_size=32, window_seconds=2.0)
+    )
+    assert [len(b["audio"]) for b in batches] == [32, 32, 16]
+    source = classification.source(UNITS, evaluation=True)
+    labels = [record["label"] for record in source]
+    assert list(itertools.chain(*(b["target"] for b in batches))) == labels
+
+
+def test_regression_is_evaluated_on_every_frame_once(regression):
+    """7.5 windows of 8 s make 60 s; the tail is padded at its end and masked."""
+    (batch,) = data.eval_batches(
+        regression, UNITS[:1], batch_size=32, window_seconds=8.0
+    )
+    assert batch["mask"].sum() == 60 * 25
+    (short,) = np.flatnonzero(batch["mask"].sum(axis=1) == 100)
+    assert batch["mask"][short].tolist() == [1] * 100 + [0] * 100
+    assert not batch["audio"][short, 64_000:].any()
+    assert batch["audio"][short, 63_000:64_000].any()
+
+
+def test_windows_that_the_shards_do_not_hold_are_refused(regression):
+    with pytest.raises(ConfigError, match=r"holds 200 frames.*window is 100 frames"):
+        _train_batches(regression, window_seconds=4.0)
+
+
+def test_padding_is_masked():
+    batch = {"audio": np.ones((2, 5)), "target": np.ones(2), "mask": np.ones(2)}
+    padded = data.pad_batch(batch, 4)
+    assert padded["audio"].shape == (4, 5)
+    assert padded["mask"].tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("seconds", [0, -3, 3.01])
+def test_windows_off_the_frame_grid_are_refused(seconds):
+    with pytest.raises(ConfigError, match=r"data.window_seconds=.* multiple of 0.04"):
+        data.window_frames(seconds)
+
+
+def test_a_batch_larger_than_the_corpus_is_refused(classification):
+    with pytest.raises(ConfigError, match=r"train.batch_size=999 must be at most 80"):
+        data.steps_per_epoch(classification, UNITS, 999)
+    assert data.steps_per_epoch(classification, UNITS, 16) == 5
