@@ -1,0 +1,375 @@
+"""Training: the state, one step, and the run around them. The file to read first."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import math
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import linen as nn
+from flax import struct, traverse_util
+from flax.training import train_state
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from diccoser_jax import data, evaluate, layers, losses, optimizer
+from diccoser_jax.checkpoint import Checkpoints
+from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
+from diccoser_jax.config import ConfigError
+from diccoser_jax.diccoser import NETWORKS, Diccoser, DiccoserConfig
+from diccoser_jax.features import FRAME_SAMPLES
+from diccoser_jax.folds import Fold
+from diccoser_jax.log import Log
+
+LossFn = Callable[[layers.Output, data.Batch], jax.Array]
+
+
+class TrainState(train_state.TrainState):
+    """Everything that a training step changes, and what it is changed by.
+
+    Attributes:
+      batch_stats: running mean and variance of each batch norm; empty without any.
+      loss_fn: the task's loss of a network's output on a batch.
+    """
+
+    batch_stats: Any
+    loss_fn: LossFn = struct.field(pytree_node=False)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Parameters and batch statistics, as ``model.apply`` takes them."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_model(
+    config: ml_collections.ConfigDict, *, outputs: int, window_frames: int
+) -> nn.Module:
+    """The network that ``config.model`` names.
+
+    Raises:
+      ConfigError: if there is none of that name, or its settings do not fit.
+    """
+    try:
+        if config.network in NETWORKS:
+            fields = {field.name for field in dataclasses.fields(DiccoserConfig)}
+            settings = {key: config[key] for key in config if key in fields}
+            return Diccoser(
+                DiccoserConfig(outputs=outputs, window_frames=window_frames, **settings)
+            )
+        if config.network == "cnn_lstm":
+            return CnnLstm(
+                CnnLstmConfig(
+                    outputs, config.frontend, dropout_rate=config.dropout_rate
+                )
+            )
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    raise ConfigError(
+        f"model.network={config.network!r} is not in {(*NETWORKS, 'cnn_lstm')}."
+    )
+
+
+def classification_loss(output: layers.Output, batch: data.Batch) -> jax.Array:
+    """Cross-entropy of the window's logits (paper, section 4.2.4)."""
+    return losses.cross_entropy(output.pooled, batch["target"], batch["mask"])
+
+
+def regression_loss(
+    output: layers.Output, batch: data.Batch, *, pooled: bool
+) -> jax.Array:
+    """CCC loss of each frame's dimensions (paper, section 3.3)."""
+    return losses.ccc_loss(output.frames, batch["target"], batch["mask"], pooled)
+
+
+def create_state(
+    rng: jax.Array,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    loss_fn: LossFn,
+    samples: int,
+) -> TrainState:
+    """A fresh state for windows of this many samples; jit-able."""
+    variables = model.init(rng, jnp.zeros((1, samples)))
+    return TrainState.create(
+        apply_fn=model.apply,
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        tx=tx,
+        loss_fn=loss_fn,
+    )
+
+
+def train_step(
+    state: TrainState, batch: data.Batch, rng: jax.Array
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of gradient descent. Pure: jit, shard and donate it where you call it.
+
+    Args:
+      state: before the step.
+      batch: ``audio`` ``[batch, samples]``, ``target`` and ``mask`` as in
+        `data.train_batches`.
+      rng: the run's key; the step's own is folded from it.
+
+    Returns:
+      The state after the step, and scalars ``loss`` and ``gradient_norm``.
+    """
+    rng = jax.random.fold_in(rng, state.step)
+
+    def objective(params):
+        output, updates = state.apply_fn(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch["audio"],
+            train=True,
+            rngs={"dropout": rng},
+            mutable=["batch_stats"],
+        )
+        return state.loss_fn(output, batch), updates.get("batch_stats", {})
+
+    (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
+        state.params
+    )
+    state = state.apply_gradients(grads=gradient, batch_stats=batch_stats)
+    return state, {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+
+
+def batch_statistics(state: TrainState, audio: jax.Array, *, model: nn.Module) -> Any:
+    """The batch statistics of one batch alone, without dropout.
+
+    Returns:
+      In the shape of ``state.batch_stats``.
+    """
+    calm = dataclasses.replace(model.config, dropout_rate=0.0, batch_norm_momentum=0.0)
+    _, updates = model.clone(config=calm).apply(
+        state.variables, audio, train=True, mutable=["batch_stats"]
+    )
+    return updates["batch_stats"]
+
+
+def pool_batch_statistics(statistics: Sequence[Any]) -> Any:
+    """Mean and variance over several batches of one size, from those of each.
+
+    Dropout before batch norm makes the variance in training larger than at inference,
+    so that the running averages of training mislead there; these do not.
+
+    Args:
+      statistics: what `batch_statistics` returned for each batch.
+
+    Returns:
+      The same for all of them together (the law of total variance).
+    """
+    stacked = traverse_util.flatten_dict(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *statistics)
+    )
+    pooled = {path: leaf.mean(axis=0) for path, leaf in stacked.items()}
+    for path in pooled:
+        if path[-1] == "var":
+            pooled[path] += stacked[(*path[:-1], "mean")].var(axis=0)
+    return traverse_util.unflatten_dict(pooled)
+
+
+def data_parallel(batch_size: int) -> tuple[NamedSharding, NamedSharding]:
+    """Shardings over all local devices: copies for the state, shares for a batch.
+
+    Raises:
+      ConfigError: if the batch cannot be shared evenly.
+    """
+    devices = jax.local_devices()
+    if batch_size % len(devices):
+        below = batch_size // len(devices) * len(devices)
+        sizes = [size for size in (below, below + len(devices)) if size]
+        raise ConfigError(
+            f"train.batch_size={batch_size} cannot be shared by {len(devices)} "
+            f"devices; the nearest that can: {' or '.join(map(str, sizes))}."
+        )
+    # Under Auto, a jitted program computes what it would on one device, batch norm
+    # over the whole batch included. (Explicit, the default, breaks Linen's dropout.)
+    mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(
+        mesh, PartitionSpec("data")
+    )
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is; stored with each checkpoint.
+
+    Attributes:
+      epoch: epochs done.
+      best_epoch: the one with the best validation score, counted from 1; 0 before any.
+      best_score: its score.
+      seconds: spent so far.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    seconds: float = 0.0
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    corpus: data.Corpus,
+    fold: Fold,
+) -> dict[str, Any]:
+    """Trains on a fold, keeps the epoch that validates best, and tests that one.
+
+    Goes on from the latest checkpoint in ``workdir``, if there is one. The test units
+    are read once, after the last epoch, and decide nothing.
+
+    Args:
+      config: as in ``configs/default.py``.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events.
+      corpus: prepared shards.
+      fold: units to train, validate and test on.
+
+    Returns:
+      JSON-able: the scores of `evaluate.evaluate` on the test units, and
+      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``parameters``.
+
+    Raises:
+      FloatingPointError: if the loss is not finite; names the step and the last
+        checkpoint.
+      ConfigError: if settings do not fit the corpus or the devices.
+    """
+    batch_size, window_seconds = config.train.batch_size, config.data.window_seconds
+    replicated, shared = data_parallel(batch_size)
+    jit_train_step = jax.jit(
+        train_step,
+        in_shardings=(replicated, shared, replicated),
+        out_shardings=replicated,
+        donate_argnums=0,
+    )
+    score = functools.partial(
+        evaluate.evaluate,
+        jax.jit(evaluate.eval_step, in_shardings=(replicated, shared)),
+        corpus=corpus,
+        batch_size=batch_size,
+        window_seconds=window_seconds,
+        sharding=shared,
+    )
+    batches_of_epoch = functools.partial(
+        data.train_batches,
+        corpus,
+        fold.train,
+        batch_size=batch_size,
+        window_seconds=window_seconds,
+        reverse_probability=config.data.reverse_probability,
+        seed=config.seed,
+    )
+    steps_per_epoch = data.steps_per_epoch(corpus, fold.train, batch_size)
+    init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
+    model, state = initialise(config, corpus, steps_per_epoch, init_rng, replicated)
+    jit_batch_statistics = jax.jit(
+        functools.partial(batch_statistics, model=model),
+        in_shardings=(replicated, shared),
+        out_shardings=replicated,
+    )
+
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        progress = Progress()
+        if checkpoints.latest_step is not None:
+            state, stored = checkpoints.restore(checkpoints.latest_step, like=state)
+            progress = Progress(**stored)
+        started = time.monotonic() - progress.seconds
+        log = stack.enter_context(
+            Log(
+                workdir,
+                step=int(state.step),
+                total_steps=steps_per_epoch * config.train.max_epochs,
+                steps_per_line=config.train.log_every_steps,
+                score_name="UA" if corpus.task == "classification" else "CCC",
+            )
+        )
+        while (
+            progress.epoch < config.train.max_epochs
+            and progress.epoch - progress.best_epoch < config.train.patience_epochs
+        ):
+            epoch = progress.epoch + 1
+            previous = None  # loss, read while the device is busy with the next step
+            for batch in batches_of_epoch(epoch=epoch):
+                batch = jax.device_put(batch, shared)
+                state, step_metrics = jit_train_step(state, batch, step_rng)
+                if previous is not None:
+                    log.train(epoch, _finite(previous, "training", log, checkpoints))
+                previous = step_metrics["loss"]
+            log.train(epoch, _finite(previous, "training", log, checkpoints))
+
+            if state.batch_stats and config.train.batch_stats_batches:
+                batches = itertools.islice(
+                    batches_of_epoch(epoch=epoch), config.train.batch_stats_batches
+                )
+                statistics = [
+                    jit_batch_statistics(state, jax.device_put(b["audio"], shared))
+                    for b in batches
+                ]
+                state = state.replace(batch_stats=pool_batch_statistics(statistics))
+
+            validation = score(state, units=fold.validation)
+            _finite(validation["loss"], "validation", log, checkpoints)
+            progress.epoch = epoch
+            progress.seconds = time.monotonic() - started
+            if validation["score"] > progress.best_score:
+                progress.best_epoch, progress.best_score = epoch, validation["score"]
+            log.validation(
+                epoch, validation["loss"], validation["score"], progress.best_score
+            )
+            checkpoints.save(
+                log.step, state, dataclasses.asdict(progress), validation["score"]
+            )
+
+        best_step = checkpoints.best_step
+        state, _ = checkpoints.restore(best_step, like=state)
+    return {
+        **score(state, units=fold.test),
+        "validation_score": progress.best_score,
+        "best_epoch": best_step // steps_per_epoch,
+        "epochs": progress.epoch,
+        "seconds": progress.seconds,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    }
+
+
+def initialise(
+    config: ml_collections.ConfigDict,
+    corpus: data.Corpus,
+    steps_per_epoch: int,
+    rng: jax.Array,
+    sharding: jax.sharding.Sharding,
+) -> tuple[nn.Module, TrainState]:
+    """The network that the configuration and the corpus ask for, and a fresh state."""
+    frames = data.window_frames(config.data.window_seconds)
+    model = create_model(
+        config.model, outputs=len(corpus.target_names), window_frames=frames
+    )
+    tx = optimizer.create_optimizer(
+        config.optimizer, steps_per_epoch, config.train.max_epochs
+    )
+    loss_fn = classification_loss
+    if corpus.task == "regression":
+        loss_fn = functools.partial(regression_loss, pooled=config.train.pooled_ccc)
+
+    def create(rng: jax.Array) -> TrainState:
+        return create_state(rng, model, tx, loss_fn, frames * FRAME_SAMPLES)
+
+    return model, jax.jit(create, out_shardings=sharding)(rng)
+
+
+def _finite(loss: jax.Array, what: str, log: Log, checkpoints: Checkpoints) -> float:
+    """The loss as a number; what was saved before it is safe."""
+    if math.isfinite(loss):
+        return float(loss)
+    last = checkpoints.latest_step
+    raise FloatingPointError(
+        f"The {what} loss is {loss} after step {log.step}. Last good checkpoint: "
+        f"{'none' if last is None else checkpoints.path(last)}. A smaller "
+        "optimizer.learning_rate, in another workdir, may help."
+    )

@@ -1,0 +1,377 @@
+"""Tests for `../diccoser_jax/train.py` and `../diccoser_jax/evaluate.py`."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from diccoser_jax import evaluate, losses, train
+from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
+from diccoser_jax.config import ConfigError
+from diccoser_jax.diccoser import Diccoser, DiccoserConfig
+from diccoser_jax.folds import Fold
+
+FOLD = Fold(
+    train=("speaker00", "speaker01", "speaker02"),
+    validation=("speaker03",),
+    test=("speaker04", "speaker05"),
+)
+SAMPLES = 640 * 10
+
+
+def small_config(**overrides):
+    """The real configuration, shrunk."""
+    config = default.get_config()
+    config.data.window_seconds = 2.0
+    config.model.features = 8
+    config.model.local_stacks = 1
+    config.train.batch_size = 16
+    config.train.max_epochs = 3
+    config.train.log_every_steps = 2
+    config.train.batch_stats_batches = 2
+    config.optimizer.learning_rate = 1e-2
+    for key, value in overrides.items():
+        section, name = key.split("__")
+        config[section][name] = value
+    return config
+
+
+def _model(**settings):
+    shape = {"features": 8, "local_stacks": 1, "window_frames": 10, "frontend": "raw"}
+    return Diccoser(DiccoserConfig(**(shape | settings)))
+
+
+def _batch(batch=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "audio": jnp.asarray(rng.normal(scale=0.1, size=(batch, SAMPLES)), jnp.float32),
+        "target": jnp.asarray(rng.integers(4, size=batch), jnp.int32),
+        "mask": jnp.ones(batch),
+    }
+
+
+def _state(model, tx=None, loss_fn=train.classification_loss):
+    return jax.jit(
+        lambda rng: train.create_state(
+            rng, model, tx or optax.adam(1e-2), loss_fn, SAMPLES
+        )
+    )(jax.random.key(0))
+
+
+def _assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _model(dropout_rate=0.2),
+        _model(network="diccoser_cs_v2", frontend="log_mel", dropout_rate=0.2),
+        CnnLstm(
+            CnnLstmConfig(conv_features=(4, 4, 4), lstm_features=8, dropout_rate=0.2)
+        ),
+    ],
+    ids=["diccoser_cs", "v2-log_mel", "cnn_lstm"],
+)
+def test_a_few_steps_lower_the_loss_and_repeat_bit_for_bit(model):
+    step = jax.jit(train.train_step)
+    batch, rng = _batch(), jax.random.key(1)
+
+    def run():
+        state, found = _state(model, optax.adam(3e-3)), []
+        for _ in range(40):
+            state, metrics = step(state, batch, rng)
+            found.append(float(metrics["loss"]))
+        return state, found
+
+    (state, found), (again, found_again) = run(), run()
+    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
+    assert found == found_again
+    assert state.step == 40
+    _assert_equal(state, again)
+
+
+def test_the_step_is_traced_once():
+    traces = 0
+
+    def counted(state, batch, rng):
+        nonlocal traces
+        traces += 1
+        return train.train_step(state, batch, rng)
+
+    step = jax.jit(counted, donate_argnums=0)
+    state = _state(_model())
+    for seed in range(3):
+        state, _ = step(state, _batch(seed=seed), jax.random.key(1))
+    assert traces == 1
+
+
+def test_dropout_changes_from_step_to_step():
+    """With a learning rate of zero, nothing else does."""
+    state = _state(_model(dropout_rate=0.5), optax.sgd(0.0))
+    step = jax.jit(train.train_step)
+    found = []
+    for _ in range(3):
+        state, metrics = step(state, _batch(), jax.random.key(1))
+        found.append(float(metrics["loss"]))
+    assert len(set(found)) == 3
+
+
+def test_regression_learns_a_track_by_its_ccc():
+    model = _model(outputs=2, dropout_rate=0.0)
+    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    state = _state(model, optax.adam(1e-2), loss_fn)
+    batch = _batch()
+    loudness = jnp.sin(jnp.arange(10.0))[None, :] * jnp.arange(1.0, 5.0)[:, None]
+    gain = jnp.repeat(jnp.exp(loudness / 4), 640, axis=1)
+    batch |= {
+        "audio": batch["audio"] * gain,
+        "target": jnp.stack([loudness, -loudness], axis=-1),
+        "mask": jnp.ones((4, 10)),
+    }
+    step = jax.jit(train.train_step)
+    for _ in range(60):
+        state, metrics = step(state, batch, jax.random.key(1))
+    assert metrics["loss"] < 0.3
+    output = model.apply(state.variables, batch["audio"], train=False)
+    expected = losses.ccc_loss(output.frames, batch["target"])
+    _, loss, sequences = evaluate.eval_step(state, batch)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert sequences == 4
+
+
+def test_batch_statistics_are_those_of_the_data_without_dropout():
+    """Against NumPy, at the first batch norm, over two batches as over one."""
+    model = _model(network="diccoser", dropout_rate=0.5)
+    state = _state(model)
+    batches = [_batch(seed=seed)["audio"] for seed in range(2)]
+    both = train.pool_batch_statistics(
+        [train.batch_statistics(state, audio, model=model) for audio in batches]
+    )
+    statistics = both["local"]["stack0_dilation1"]["BatchNorm_0"]
+
+    def first_convolution(audio):
+        _, found = model.apply(
+            state.variables,
+            audio,
+            capture_intermediates=lambda m, _: m.name == "filter",
+        )
+        local = found["intermediates"]["local"]["stack0_dilation1"]
+        return np.asarray(local["filter"]["__call__"][0], np.float64)
+
+    z = np.concatenate([first_convolution(audio) for audio in batches])
+    np.testing.assert_allclose(statistics["mean"], z.mean(axis=(0, 1)), atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], z.var(axis=(0, 1)), rtol=1e-4)
+    jax.tree.map(lambda a, b: None, both, state.batch_stats)  # the same structure
+
+
+def test_padding_does_not_change_a_score(classification):
+    """Batches of 7 leave a tail of 3 in 80 utterances; batches of 80 leave none."""
+    state = _state(_model(frontend="log_mel"))
+    sharding = train.data_parallel(1)[1]
+    found = [
+        evaluate.evaluate(
+            jax.jit(evaluate.eval_step),
+            state,
+            corpus=classification,
+            units=("speaker00", "speaker01"),
+            batch_size=size,
+            window_seconds=SAMPLES / 16_000,
+            sharding=sharding,
+        )
+        for size in (7, 80)
+    ]
+    assert found[0].pop("loss") == pytest.approx(found[1].pop("loss"), rel=1e-5)
+    assert found[0] == found[1]
+    assert found[0]["examples"] == 80
+    assert np.sum(found[0]["confusion"]) == 80
+
+
+def test_regression_scores_count_every_frame_once(regression):
+    model = Diccoser(
+        DiccoserConfig(2, 200, features=8, local_stacks=1, frontend="log_mel")
+    )
+    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    state = jax.jit(
+        lambda rng: train.create_state(rng, model, optax.sgd(0.1), loss_fn, 128_000)
+    )(jax.random.key(0))
+    unit = "speaker00"
+    found = evaluate.evaluate(
+        jax.jit(evaluate.eval_step),
+        state,
+        corpus=regression,
+        units=[unit],
+        batch_size=3,
+        window_seconds=8.0,
+        sharding=train.data_parallel(1)[1],
+    )
+    predictions, labels = [], []
+    for record in regression.source([unit], evaluation=True):
+        audio = jnp.asarray(record["audio"], jnp.float32)[None] / 32768
+        predictions.append(model.apply(state.variables, audio).frames[0])
+        labels.append(record["labels"])
+    x, y = np.concatenate(predictions), np.concatenate(labels)
+    assert len(y) == 1500
+    for d, name in enumerate(("arousal", "valence")):
+        covariance = np.cov(x[:, d], y[:, d], bias=True)
+        expected = (
+            2
+            * covariance[0, 1]
+            / (np.trace(covariance) + (x[:, d].mean() - y[:, d].mean()) ** 2)
+        )
+        assert found["ccc"][name]["pooled"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_batch_that_the_devices_cannot_share_names_those_that_they_can():
+    code = (
+        "from diccoser_jax import train\n"
+        "train.data_parallel(16)\n"
+        "try: train.data_parallel(10)\n"
+        "except ValueError as error: print(error)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ
+        | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "JAX_PLATFORMS": "cpu",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    assert "train.batch_size=10 cannot be shared by 8 devices" in out
+    assert "8 or 16" in out
+
+
+_ON_DEVICES = """
+import sys, jax, numpy as np, optax, jax.numpy as jnp
+sys.path.insert(0, {tests!r})
+import train_test
+from diccoser_jax import train
+replicated, shared = train.data_parallel(8)
+# A step of SGD is linear in the gradient: rounding stays rounding.
+state = train_test._state(train_test._model(dropout_rate=0.5), optax.sgd(0.1))
+state = jax.device_put(state, replicated)
+step = jax.jit(train.train_step, in_shardings=(replicated, shared, replicated),
+               out_shardings=replicated, donate_argnums=0)
+losses = []
+for seed in range(3):
+    batch = jax.device_put(train_test._batch(8, seed), shared)
+    assert len(batch["audio"].devices()) == jax.local_device_count()
+    state, metrics = step(state, batch, jax.random.key(1))
+    losses.append(metrics["loss"])
+flat, _ = jax.tree.flatten((losses, state.params, state.batch_stats))
+np.savez({output!r}, *flat)
+"""
+
+
+def test_eight_devices_train_as_one(tmp_path):
+    """Loss, parameters and batch-norm statistics, with dropout, to float rounding."""
+    results = {}
+    for devices in (1, 8):
+        output = str(tmp_path / f"{devices}.npz")
+        tests = str(pathlib.Path(__file__).parent)
+        subprocess.run(
+            [sys.executable, "-c", _ON_DEVICES.format(tests=tests, output=output)],
+            env=os.environ
+            | {
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "JAX_PLATFORMS": "cpu",
+            },
+            check=True,
+            timeout=300,
+        )
+        results[devices] = list(np.load(output).values())
+    assert len(results[1]) > 20
+    for one, eight in zip(results[1], results[8]):
+        np.testing.assert_allclose(eight, one, rtol=1e-5, atol=2e-6)
+
+
+def test_a_run_resumes_where_it_stopped(tmp_path, classification):
+    """Two epochs, then again with the same command: as three without a stop."""
+    whole = tmp_path / "whole"
+    parts = tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    config = small_config(optimizer__schedule="constant")
+    expected = train.train_and_evaluate(config, whole, classification, FOLD)
+    config.train.max_epochs = 2
+    train.train_and_evaluate(config, parts, classification, FOLD)
+    config.train.max_epochs = 3
+    found = train.train_and_evaluate(config, parts, classification, FOLD)
+    expected.pop("seconds")
+    found.pop("seconds")
+    assert found == expected
+    assert (parts / "metrics.jsonl").read_text() == (
+        whole / "metrics.jsonl"
+    ).read_text()
+
+
+def test_the_best_epoch_is_tested_and_patience_ends_the_run(
+    tmp_path, classification, monkeypatch
+):
+    scores = iter([0.3, 0.6, 0.6, 0.5, 0.9])
+    tested = []
+
+    def fake(step, state, *, units, **_):
+        if units == FOLD.test:
+            tested.append(int(state.step))
+            return {"score": 0.1, "loss": 1.0}
+        assert units == FOLD.validation
+        return {"score": next(scores), "loss": 1.0}
+
+    monkeypatch.setattr(evaluate, "evaluate", fake)
+    config = small_config(train__max_epochs=9, train__patience_epochs=2)
+    found = train.train_and_evaluate(config, tmp_path, classification, FOLD)
+    assert found["epochs"] == 4
+    assert found["best_epoch"] in (2, 3)
+    assert found["validation_score"] == 0.6
+    steps_per_epoch = 120 // 16
+    assert tested == [found["best_epoch"] * steps_per_epoch]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monkeypatch):
+    real, calls = train.train_step, []
+
+    def broken(state, batch, rng):
+        calls.append(None)
+        state, metrics = real(state, batch, rng)
+        # Traced once: the tenth step of the run makes the loss NaN.
+        loss = jnp.where(state.step == 10, jnp.nan, metrics["loss"])
+        return state, metrics | {"loss": loss}
+
+    monkeypatch.setattr(train, "train_step", broken)
+    with pytest.raises(FloatingPointError) as error:
+        train.train_and_evaluate(small_config(), tmp_path, classification, FOLD)
+    assert "training loss is nan after step 9" in str(error.value)
+    assert f"Last good checkpoint: {tmp_path / 'checkpoints' / '7'}" in str(error.value)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model__network", "rnn", r"model.network='rnn' is not in"),
+        ("model__frontend", "mfcc", r"model: frontend='mfcc' is not one of"),
+        ("model__dropout_rate", 1.5, r"model: dropout_rate=1.5"),
+        ("optimizer__name", "sgd", r"optimizer.name='sgd'"),
+        ("train__batch_size", 999, r"train.batch_size=999 must be at most 120"),
+        ("data__window_seconds", 0.01, r"data.window_seconds=0.01"),
+    ],
+)
+def test_settings_that_cannot_run_are_named(
+    tmp_path, classification, key, value, message
+):
+    config = small_config(**{key: value})
+    with pytest.raises(ConfigError, match=message):
+        train.train_and_evaluate(config, tmp_path, classification, FOLD)
