@@ -13,6 +13,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
+from diccoser_jax.audio import SAMPLE_RATE_HZ
 from diccoser_jax.config import ConfigError
 from diccoser_jax.features import FRAME_RATE_HZ, FRAME_SAMPLES
 
@@ -98,21 +99,58 @@ def _to_float(audio: np.ndarray) -> np.ndarray:
     return audio.astype(np.float32) / 32768
 
 
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How a training utterance is changed, in this order; the default changes nothing.
+
+    Attributes:
+      reverse_probability: of time reversal (paper, section 4.2.3).
+      crop_seconds: up to so much is cut from the end, and so much from the start, but
+        never more than half of the utterance in all: the network answers at the last
+        frame, and learns not to care how long the silence before it is.
+      gain_decibel: louder or quieter by up to so much, clipped to [-1, 1].
+    """
+
+    reverse_probability: float = 0.0
+    crop_seconds: float = 0.0
+    gain_decibel: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.reverse_probability <= 1:
+            raise ConfigError(
+                f"augmentation.reverse_probability={self.reverse_probability} is not "
+                "in [0, 1]."
+            )
+        for name in ("crop_seconds", "gain_decibel"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"augmentation.{name}={getattr(self, name)} is negative."
+                )
+
+    def __call__(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Changes float32 ``[samples]``; the length may become shorter."""
+        if rng.random() < self.reverse_probability:
+            audio = audio[::-1]
+        longest = min(self.crop_seconds * SAMPLE_RATE_HZ, len(audio) / 4)
+        start, end = (int(longest * rng.random()) for _ in range(2))
+        audio = audio[start : len(audio) - end]
+        gain = 10 ** (rng.uniform(-self.gain_decibel, self.gain_decibel) / 20)
+        return np.clip(np.float32(gain) * audio, -1, 1)
+
+
 class _Classification(grain.transforms.RandomMap):
     """A record to ``audio [samples]``, ``target []`` and ``mask []``.
 
-    The recording is reversed with the given probability (section 4.2.3) before it is
-    padded, so that the speech still ends where the window ends.
+    The recording is changed before it is padded, so that, reversed or not, the speech
+    ends where the window ends.
     """
 
-    def __init__(self, window_seconds: float, reverse_probability: float):
+    def __init__(self, window_seconds: float, augmentation: Augmentation):
         self._samples = window_frames(window_seconds) * FRAME_SAMPLES
-        self._reverse_probability = reverse_probability
+        self._augmentation = augmentation
 
     def random_map(self, record: dict, rng: np.random.Generator) -> Batch:
-        audio = _to_float(record["audio"])
-        if rng.random() < self._reverse_probability:
-            audio = audio[::-1]
+        audio = self._augmentation(_to_float(record["audio"]), rng)
         return {
             "audio": fit_window(audio, self._samples),
             "target": np.int32(record["label"]),
@@ -151,11 +189,11 @@ def _examples(
     corpus: Corpus,
     dataset: grain.MapDataset,
     window_seconds: float,
-    reverse_probability: float,
+    augmentation: Augmentation,
 ) -> grain.MapDataset:
     if corpus.task == "regression":
         return dataset.map(_Regression(window_seconds))
-    return dataset.random_map(_Classification(window_seconds, reverse_probability))
+    return dataset.random_map(_Classification(window_seconds, augmentation))
 
 
 def steps_per_epoch(corpus: Corpus, units: Sequence[str], batch_size: int) -> int:
@@ -179,14 +217,15 @@ def train_batches(
     *,
     batch_size: int,
     window_seconds: float,
-    reverse_probability: float,
+    augmentation: Augmentation,
     seed: int,
     epoch: int,
     start: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one epoch, from batch ``start`` on, shuffled and augmented.
 
-    Each epoch has another order and other augmentation. Examples that do not fill the
+    Each epoch has another order and other augmentation, of classification only: windows
+    of regression overlap instead (section 4.2.3). Examples that do not fill the
     last batch are left out of this epoch; the next one leaves out others.
 
     Yields:
@@ -197,7 +236,7 @@ def train_batches(
     (epoch_seed,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
     dataset = grain.MapDataset.source(corpus.source(units, evaluation=False))
     dataset = dataset.seed(int(epoch_seed)).shuffle()
-    dataset = _examples(corpus, dataset, window_seconds, reverse_probability)
+    dataset = _examples(corpus, dataset, window_seconds, augmentation)
     dataset = dataset.batch(batch_size, drop_remainder=True)[start:]
     yield from _iterate(dataset)
 
@@ -211,7 +250,7 @@ def eval_batches(
       As `train_batches`.
     """
     dataset = grain.MapDataset.source(corpus.source(units, evaluation=True)).seed(0)
-    dataset = _examples(corpus, dataset, window_seconds, reverse_probability=0.0)
+    dataset = _examples(corpus, dataset, window_seconds, Augmentation())
     yield from _iterate(dataset.batch(batch_size, drop_remainder=False))
 
 

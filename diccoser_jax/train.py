@@ -261,7 +261,7 @@ def train_and_evaluate(
         fold.train,
         batch_size=batch_size,
         window_seconds=window_seconds,
-        reverse_probability=config.data.reverse_probability,
+        augmentation=data.Augmentation(**config.augmentation),
         seed=config.seed,
     )
     steps_per_epoch = data.steps_per_epoch(corpus, fold.train, batch_size)

@@ -8,6 +8,8 @@ import pytest
 from diccoser_jax import data
 from diccoser_jax.config import ConfigError
 
+PLAIN = data.Augmentation()
+REVERSED = data.Augmentation(reverse_probability=1.0)
 UNITS = ("speaker00", "speaker01")
 
 
@@ -15,7 +17,7 @@ def _train_batches(corpus, **overrides):
     settings = {
         "batch_size": 16,
         "window_seconds": 2.0,
-        "reverse_probability": 0.5,
+        "augmentation": data.Augmentation(0.5, 0.2, 6.0),
         "seed": 0,
         "epoch": 1,
     }
@@ -58,7 +60,7 @@ def test_an_epoch_can_go_on_in_its_middle(classification):
 def test_an_epoch_holds_each_example_once(classification):
     source = classification.source(UNITS, evaluation=False)
     expected = sorted(record["audio"][-32_000:].tobytes() for record in source)
-    batches = _train_batches(classification, batch_size=1, reverse_probability=0.0)
+    batches = _train_batches(classification, batch_size=1, augmentation=PLAIN)
     assert len(batches) == len(expected)
     found = []
     for batch in batches:
@@ -77,9 +79,12 @@ def test_an_epoch_holds_each_example_once(classification):
 
 
 def test_half_of_the_examples_are_reversed(classification):
-    plain = _train_batches(classification, reverse_probability=0.0)
-    mixed = _train_batches(classification, reverse_probability=0.5)
-    flipped = _train_batches(classification, reverse_probability=1.0)
+    plain, mixed, flipped = (
+        _train_batches(
+            classification, augmentation=data.Augmentation(reverse_probability=p)
+        )
+        for p in (0.0, 0.5, 1.0)
+    )
     kinds = []
     for p, m, f in zip(plain, mixed, flipped):
         for example, forward, backward in zip(m["audio"], p["audio"], f["audio"]):
@@ -89,12 +94,44 @@ def test_half_of_the_examples_are_reversed(classification):
     assert 24 <= sum(kinds) <= 56
 
 
+def test_cropping_and_gain_stay_within_their_bounds():
+    rng = np.random.default_rng(0)
+    augment = data.Augmentation(crop_seconds=0.25, gain_decibel=6.0)
+    ramp = np.linspace(0.1, 0.2, 16_000, dtype=np.float32)
+    gains, starts, ends = [], [], []
+    for _ in range(200):
+        out = augment(ramp, rng)
+        assert out.dtype == np.float32
+        slope = np.polyfit(np.arange(len(out)), out.astype(np.float64), 1)
+        gains.append(20 * np.log10(slope[0] / (0.1 / 15_999)))
+        starts.append(round((slope[1] / slope[0] - 15_999) if slope[0] else 0))
+        ends.append(16_000 - len(out) - starts[-1])
+    assert -6 <= min(gains) < -5 < 5 < max(gains) <= 6.01
+    for cut in (starts, ends):
+        assert -2 <= min(cut) < 200
+        assert 3800 < max(cut) <= 4002
+    short = augment(ramp[:100], rng)
+    assert len(short) >= 50
+    assert np.abs(data.Augmentation(gain_decibel=60.0)(ramp, rng)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"reverse_probability": 1.5}, r"augmentation.reverse_probability=1.5"),
+        ({"crop_seconds": -1.0}, r"augmentation.crop_seconds=-1.0 is negative"),
+        ({"gain_decibel": -1.0}, r"augmentation.gain_decibel=-1.0 is negative"),
+    ],
+)
+def test_augmentation_out_of_range_is_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        data.Augmentation(**setting)
+
+
 def test_the_recording_is_reversed_not_its_padding(classification):
     """Zeros stay in front, where they stand without reversal."""
-    plain = _train_batches(classification, reverse_probability=0.0, window_seconds=10.0)
-    flipped = _train_batches(
-        classification, reverse_probability=1.0, window_seconds=10.0
-    )
+    plain = _train_batches(classification, augmentation=PLAIN, window_seconds=10.0)
+    flipped = _train_batches(classification, augmentation=REVERSED, window_seconds=10.0)
     for p, f in zip(plain, flipped):
         for forward, backward in zip(p["audio"], f["audio"]):
             assert not forward[:64_000].any()
