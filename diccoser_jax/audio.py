@@ -1,14 +1,19 @@
 """Audio files as every model wants them: float32, mono, 16 kHz, in [-1, 1]."""
 
+import hashlib
 import os
 import pathlib
 import re
+import struct
 
 import numpy as np
 import soundfile
 import soxr
 
 SAMPLE_RATE_HZ = 16_000
+LFS_POINTER = (
+    b"version https://git-lfs"  # What a file begins with whose content is not there.
+)
 
 # One step of 16 bits. A file that never leaves it holds no speech at any gain.
 _SILENCE_PEAK = 1 / 32768  # -90.3 dBFS
@@ -24,12 +29,29 @@ _SAMPLE_RATES_HZ = (1_000, 768_000)
 _TRUNCATED = re.compile(
     r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)", re.M
 )
+# Memory that decoding needs besides the result, in samples of all channels.
+_BLOCK_SAMPLES = 1 << 20
 # Programs that write to a pipe cannot know the size and announce about 2 or 4 GiB.
 _UNKNOWN_SIZE_BYTES = 0x7FFF_0000
+
+# Formats of WAV that hold one number for each sample: integers, floats, A-law, mu-law,
+# and the extensible form of these. Bits of the others, such as ADPCM, are fewer than 8.
+_WAV_PLAIN, _WAV_LAW = (1, 3, 0xFFFE), (6, 7)
+# Rates of which a FLAC frame holds the code: RFC 9639, section 9.1.2.
+_FLAC_RATES_HZ = dict(
+    enumerate(
+        (88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000),
+        start=1,
+    )
+)
 
 
 class AudioError(ValueError):
     """An audio file that cannot be used; the message names the file and the cause."""
+
+
+class SilentError(AudioError):
+    """An audio file that can be decoded, and holds nothing."""
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
@@ -46,66 +68,27 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
       AudioError: the file is missing, a folder, empty, not audio, truncated or
-        damaged; or it holds no samples, NaN or infinite samples, samples far beyond
-        full scale, or silence: a peak, once the mean is removed, of at most -90 dBFS.
+        damaged; or it holds no samples, NaN or infinite samples, or samples far beyond
+        full scale.
+      SilentError: its peak, once the mean is removed, is at most -90 dBFS.
     """
     path = pathlib.Path(path)
     head = _first_bytes(path)
     try:
         with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            sample_rate_hz, frames, log = file.samplerate, file.frames, file.extra_info
+            _check_header(file, path)
+            checksum = b""
+            if head.startswith(b"RIFF"):
+                _check_wav(path)
+            elif head.startswith(b"fLaC"):
+                checksum = _check_flac(path, file.samplerate)
+            return _decode(file, path, checksum)
     except (soundfile.SoundFileError, TypeError) as error:
         # TypeError is soundfile's answer to names such as x.raw, without a header.
         raise AudioError(
             f"{path}: cannot be decoded as audio ({error}); it begins with {head!r}. "
             "Expected a whole WAV, FLAC, OGG, MP3 or other file that libsndfile reads"
         ) from error
-    for announced, present in _TRUNCATED.findall(log):
-        if int(present) < int(announced) < _UNKNOWN_SIZE_BYTES:
-            raise AudioError(
-                f"{path}: truncated; its header announces {announced} bytes of audio, "
-                f"the file holds {present}. Copy it again from its source"
-            )
-    if len(samples) < frames:
-        raise AudioError(
-            f"{path}: truncated; its header announces {frames} samples, {len(samples)} "
-            "could be decoded. Copy it again from its source"
-        )
-    if not len(samples):
-        raise AudioError(f"{path}: holds a header and no samples")
-    lowest_hz, highest_hz = _SAMPLE_RATES_HZ
-    if not lowest_hz <= sample_rate_hz <= highest_hz:
-        raise AudioError(
-            f"{path}: its header announces {sample_rate_hz} Hz; expected "
-            f"{lowest_hz} to {highest_hz} Hz"
-        )
-    waveform = samples.mean(axis=1)
-    peak = float(np.max(np.abs(samples)))
-    if not np.isfinite(peak):
-        first = int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise AudioError(
-            f"{path}: sample {first} ({first / sample_rate_hz:.3f} s) is NaN or "
-            "infinite; expected finite samples in [-1, 1]"
-        )
-    if peak > _LARGEST_PEAK:
-        raise AudioError(
-            f"{path}: its peak is {peak:.4g}; expected samples in [-1, 1]. Divide them "
-            "by their full scale"
-        )
-    if np.max(np.abs(waveform - waveform.mean())) <= _SILENCE_PEAK:
-        raise AudioError(
-            f"{path}: silent; its {len(waveform) / sample_rate_hz:.2f} s never rise "
-            "above -90 dBFS"
-        )
-    if sample_rate_hz != SAMPLE_RATE_HZ:
-        waveform = soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ, "HQ")
-    if not len(waveform):
-        raise AudioError(
-            f"{path}: {len(samples)} samples at {sample_rate_hz} Hz are less than one "
-            f"sample at {SAMPLE_RATE_HZ} Hz"
-        )
-    return np.clip(waveform, -1.0, 1.0)
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
@@ -113,7 +96,13 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
 
     ``to_int16(x) / 32768`` gives ``x`` back, exactly if it came from 16-bit audio.
     """
-    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
+    result = np.empty(waveform.shape, np.int16)
+    for start in range(0, len(waveform), _BLOCK_SAMPLES):  # Two hours fit in memory.
+        block = waveform[start : start + _BLOCK_SAMPLES]
+        result[start : start + len(block)] = np.clip(
+            np.rint(block * 32768), -32768, 32767
+        )
+    return result
 
 
 def _first_bytes(path: pathlib.Path) -> bytes:
@@ -129,9 +118,168 @@ def _first_bytes(path: pathlib.Path) -> bytes:
         raise AudioError(f"{path}: cannot be opened ({error.strerror})") from error
     if not head:
         raise AudioError(f"{path}: empty (0 bytes); expected an audio file")
-    if head.startswith(b"version https://git-lfs"):
+    if head.startswith(LFS_POINTER):
         raise AudioError(
             f"{path}: a Git LFS pointer, not audio; run `git lfs pull` in its "
             "repository, or download the file itself"
         )
     return head[:16]
+
+
+def _check_header(file: soundfile.SoundFile, path: pathlib.Path) -> None:
+    """Holds what the header says against itself and against the file's size."""
+    for announced, present in _TRUNCATED.findall(file.extra_info):
+        if int(present) < int(announced) < _UNKNOWN_SIZE_BYTES:
+            raise AudioError(
+                f"{path}: truncated; its header announces {announced} bytes of audio, "
+                f"the file holds {present}. Copy it again from its source"
+            )
+    lowest_hz, highest_hz = _SAMPLE_RATES_HZ
+    if not lowest_hz <= file.samplerate <= highest_hz:
+        raise AudioError(
+            f"{path}: its header announces {file.samplerate} Hz; expected "
+            f"{lowest_hz} to {highest_hz} Hz"
+        )
+
+
+def _check_wav(path: pathlib.Path) -> None:
+    """Finds the contradictions that libsndfile plays as noise, or cuts short.
+
+    Source: Multimedia Programming Interface and Data Specifications 1.0, 1991, "RIFF".
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        (riff_length,) = struct.unpack("<4xI", file.read(8))
+        position = 12
+        while file.seek(position) < size:
+            name, length = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+            if not (name.isascii() and name.decode().isprintable()):
+                break
+            if name == b"fmt ":
+                tag, channels, rate, bytes_per_second, block, bits = struct.unpack(
+                    "<HHIIHH", file.read(16).ljust(16, b"\0")
+                )
+                plain = tag in _WAV_PLAIN or (tag in _WAV_LAW and bits == 8)
+                if plain and block == channels * -(-bits // 8):
+                    consistent = bytes_per_second == rate * block
+                else:
+                    consistent = not plain and bits < 8
+                if not consistent:
+                    raise AudioError(
+                        f"{path}: its header contradicts itself: format {tag:#x}, "
+                        f"{channels} channels of {bits} bits at {rate} Hz in blocks "
+                        f"of {block} bytes, {bytes_per_second} bytes a second. Copy "
+                        "it again from its source, or rewrite its header"
+                    )
+            if name == b"data" and _is_unknown(length) and _is_unknown(riff_length):
+                return
+            position += 8 + length + length % 2
+        # Zeros are padding. Sound is what a wrong length, or bytes that a transfer
+        # inserted, push out of its chunk; what is left inside may be noise by then.
+        file.seek(position)
+        surplus = file.read().strip(b"\0")
+    # A last chunk of odd length may lack its byte of padding.
+    if surplus or position > size + 1:
+        raise AudioError(
+            f"{path}: damaged; its header accounts for {position} of its {size} bytes. "
+            "Copy it again from its source"
+        )
+
+
+def _is_unknown(length: int) -> bool:
+    return not 0 < length < _UNKNOWN_SIZE_BYTES
+
+
+def _check_flac(path: pathlib.Path, sample_rate_hz: int) -> bytes:
+    """Holds the header against the first frame; returns the checksum of the samples.
+
+    Source: RFC 9639, sections 8 and 9.
+    """
+    with path.open("rb") as file:
+        position, last = 4, False
+        while not last:
+            file.seek(position)
+            block = file.read(4).ljust(4, b"\x80")
+            last = block[0] >= 0x80
+            if block[0] & 0x7F == 0:
+                checksum = file.read(34)[18:]
+            position += 4 + int.from_bytes(block[1:])
+        file.seek(position)
+        code = file.read(3).ljust(3, b"\0")[2] & 0x0F
+    if _FLAC_RATES_HZ.get(code, sample_rate_hz) != sample_rate_hz:
+        raise AudioError(
+            f"{path}: damaged; its header announces {sample_rate_hz} Hz, its first "
+            f"frame {_FLAC_RATES_HZ[code]} Hz. Copy it again from its source"
+        )
+    return checksum
+
+
+def _decode(
+    file: soundfile.SoundFile, path: pathlib.Path, checksum: bytes
+) -> np.ndarray:
+    """Decodes block by block: memory holds little more than the result."""
+    # libsndfile leaves the checksum of FLAC alone; zeros stand for none.
+    digest = hashlib.md5() if any(checksum) else None
+    sample_bytes = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}.get(file.subtype, 0)
+    resample = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, quality="HQ")
+    waveform = bytearray()  # Grows in place, where a list would be copied at the end.
+    frames, total = 0, 0.0
+    lowest, highest = np.inf, -np.inf
+    while len(samples := _next_block(file)):
+        peak = float(np.max(np.abs(samples)))
+        if not np.isfinite(peak):
+            bad = frames + int(np.argmin(np.isfinite(samples).all(axis=1)))
+            raise AudioError(
+                f"{path}: sample {bad} ({bad / file.samplerate:.3f} s) is NaN or "
+                "infinite; expected finite samples in [-1, 1]"
+            )
+        if peak > _LARGEST_PEAK:
+            raise AudioError(
+                f"{path}: its peak is {peak:.4g}; expected samples in [-1, 1]. Divide "
+                "them by their full scale"
+            )
+        if digest:
+            whole = (samples * 2 ** (8 * sample_bytes - 1)).astype("<i4")
+            octets = whole.view(np.uint8).reshape(-1, 4)[:, :sample_bytes]
+            digest.update(octets.tobytes())
+        mono = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
+        frames += len(mono)
+        total += float(mono.sum(dtype=np.float64))
+        lowest, highest = min(lowest, mono.min()), max(highest, mono.max())
+        if file.samplerate != SAMPLE_RATE_HZ:
+            mono = resample.resample_chunk(mono)
+        waveform += mono.data
+    if frames < file.frames:
+        raise AudioError(
+            f"{path}: truncated; its header announces {file.frames} samples, {frames} "
+            "could be decoded. Copy it again from its source"
+        )
+    if digest and digest.digest() != checksum:
+        raise AudioError(
+            f"{path}: damaged; its samples do not have the checksum of its header. "
+            "Copy it again from its source"
+        )
+    if not frames:
+        raise AudioError(f"{path}: holds a header and no samples")
+    mean = total / frames
+    if max(highest - mean, mean - lowest) <= _SILENCE_PEAK:
+        raise SilentError(
+            f"{path}: silent; its {frames / file.samplerate:.2f} s never rise above "
+            "-90 dBFS"
+        )
+    if file.samplerate != SAMPLE_RATE_HZ:
+        waveform += resample.resample_chunk(np.zeros(0, np.float32), last=True).data
+    if not waveform:
+        raise AudioError(
+            f"{path}: {frames} samples at {file.samplerate} Hz are less than one "
+            f"sample at {SAMPLE_RATE_HZ} Hz"
+        )
+    result = np.frombuffer(waveform, np.float32)
+    return np.clip(result, -1.0, 1.0, out=result)
+
+
+def _next_block(file: soundfile.SoundFile) -> np.ndarray:
+    """Returns the next float32 ``[samples, channels]``, none at the end."""
+    return file.read(
+        max(_BLOCK_SAMPLES // file.channels, 1), dtype="float32", always_2d=True
+    )

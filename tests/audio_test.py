@@ -84,7 +84,7 @@ def test_overshoot_is_clipped(tmp_path):
 def test_a_header_written_to_a_pipe_announces_no_size(wav):
     content = bytearray(wav.read_bytes())
     expected = audio.read(wav)
-    content[40:44] = struct.pack("<I", 0xFFFFFFFF)
+    content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
     wav.write_bytes(content)
     np.testing.assert_array_equal(audio.read(wav), expected)
 
@@ -113,6 +113,34 @@ def lfs_pointer(path):
 def half_a_file(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+
+
+def opposite_rates(path):
+    content = bytearray(path.read_bytes())
+    content[24:28] = struct.pack("<I", 8_000)
+    path.write_bytes(content)
+
+
+def twice_the_channels(path):
+    content = bytearray(path.read_bytes())
+    content[22] = 2
+    path.write_bytes(content)
+
+
+def a_law_of_16_bits(path):
+    content = bytearray(path.read_bytes())
+    content[20] = 6
+    path.write_bytes(content)
+
+
+def less_data_than_there_is(path):
+    content = bytearray(path.read_bytes())
+    content[40:44] = struct.pack("<I", 31_800)
+    path.write_bytes(content)
+
+
+def text_mode_transfer(path):
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
 
 def header_only(path):
@@ -165,6 +193,11 @@ def rate_of_a_damaged_header(path):
         (empty, "empty \\(0 bytes\\)"),
         (text, "cannot be decoded as audio .* begins with b'speaker;emotion"),
         (lfs_pointer, "a Git LFS pointer.*git lfs pull"),
+        (opposite_rates, "its header contradicts itself: format 0x1, 1 channels of 16"),
+        (twice_the_channels, "its header contradicts itself"),
+        (a_law_of_16_bits, "its header contradicts itself: format 0x6"),
+        (less_data_than_there_is, "its header accounts for 31844 of its 32044 bytes"),
+        (text_mode_transfer, "its header accounts for .* of its"),
         (half_a_file, "truncated; its header announces 32000 bytes.* holds 15978"),
         (header_only, "holds a header and no samples"),
         (silent, "silent; its 1.00 s"),
@@ -190,6 +223,61 @@ def test_truncated_files_are_found_in_every_format(tmp_path, suffix):
     half_a_file(path)
     with pytest.raises(audio.AudioError, match=r"truncated|cannot be decoded"):
         audio.read(path)
+
+
+def test_padding_and_chunks_after_the_audio_are_not_damage(wav):
+    expected = audio.read(wav)
+    content = bytearray(wav.read_bytes())
+    content += b"LIST" + struct.pack("<I", 4) + b"INFO" + bytes(100)
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    wav.write_bytes(content)
+    np.testing.assert_array_equal(audio.read(wav), expected)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_flac_is_held_against_its_checksum_and_its_frames(tmp_path, subtype, channels):
+    path = tmp_path / "x.flac"
+    samples = np.outer(burst(44_100), np.arange(1, channels + 1) / 3)
+    soundfile.write(path, samples, 44_100, subtype=subtype)
+    content = path.read_bytes()
+    assert len(audio.read(path)) == 16_000
+    for place, message in (
+        (30, "checksum"),
+        (18, "header announces .* frame 44100 Hz"),
+    ):
+        damaged = bytearray(content)
+        damaged[place] ^= 1  # The checksum, and the rate, of the stream's header.
+        path.write_bytes(damaged)
+        with pytest.raises(audio.AudioError, match=f"x.flac: damaged; .*{message}"):
+            audio.read(path)
+    path.write_bytes(content[:26] + bytes(16) + content[42:])  # Without checksum.
+    assert len(audio.read(path)) == 16_000
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_long_files_are_read_as_short_ones(tmp_path, monkeypatch, rate_hz, channels):
+    path = tmp_path / "x.wav"
+    samples = np.outer(burst(rate_hz), np.arange(1, channels + 1) / 2)
+    soundfile.write(path, samples, rate_hz, subtype="FLOAT")
+    whole = audio.read(path)
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1_000)
+    np.testing.assert_array_equal(audio.read(path), whole)
+    np.testing.assert_array_equal(
+        audio.to_int16(whole),
+        np.clip(np.rint(whole * 32768), -32768, 32767).astype(np.int16),
+    )
+
+
+def test_silence_is_an_error_of_its_own(wav):
+    silent(wav)
+    with pytest.raises(audio.SilentError):
+        audio.read(wav)
+    empty(wav)
+    with pytest.raises(audio.AudioError) as raised:
+        audio.read(wav)
+    assert not isinstance(raised.value, audio.SilentError)
 
 
 def test_quiet_speech_is_not_silence(tmp_path):
