@@ -10,7 +10,6 @@ import os
 import pathlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,14 +17,30 @@ import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from data_prep import corpus
+from data_prep.crema_d import crema_d_dataset_builder
 from data_prep.emodb import emodb_dataset_builder
+from data_prep.iemocap import iemocap_dataset_builder
+from data_prep.manifest import manifest_dataset_builder
+from data_prep.msp_improv import msp_improv_dataset_builder
+from data_prep.msp_podcast import msp_podcast_dataset_builder
 from data_prep.ravdess import ravdess_dataset_builder
+from data_prep.recola import recola_dataset_builder
+from data_prep.savee import savee_dataset_builder
 from data_prep.synthetic import synthetic_dataset_builder
+from data_prep.tess import tess_dataset_builder
 
 BUILDERS: Mapping[str, type[corpus.CorpusBuilder]] = {
+    "crema_d": crema_d_dataset_builder.Builder,
     "emodb": emodb_dataset_builder.Builder,
+    "iemocap": iemocap_dataset_builder.Builder,
+    "manifest": manifest_dataset_builder.Builder,
+    "msp_improv": msp_improv_dataset_builder.Builder,
+    "msp_podcast": msp_podcast_dataset_builder.Builder,
     "ravdess": ravdess_dataset_builder.Builder,
+    "recola": recola_dataset_builder.Builder,
+    "savee": savee_dataset_builder.Builder,
     "synthetic": synthetic_dataset_builder.Builder,
+    "tess": tess_dataset_builder.Builder,
 }
 
 
@@ -35,6 +50,7 @@ def build(
     data_dir: str | os.PathLike[str],
     *,
     on_bad_file: str = "raise",
+    allow_partial: bool = False,
     num_shards: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -51,7 +67,9 @@ def build(
       manual_dir: the folder of the corpus; '' to reuse shards, or for 'synthetic'.
       data_dir: where shards go, into ``<dataset>/<version>``.
       on_bad_file: 'raise', or 'skip' to leave out and list files that cannot be used.
-      num_shards: files for each split; None leaves it to TFDS.
+      allow_partial: whether a corpus is used whose counts are other than documented;
+        the shards and all reports made from them say so.
+      num_shards: files for each split; None for as many as hold 64 MiB each.
       progress: whether to draw progress bars.
       **options: further options of the builder; see ``corpus.CorpusBuilder``.
 
@@ -81,11 +99,15 @@ def build(
         data_dir=pathlib.Path(data_dir).expanduser().absolute(),
         manual_dir=os.path.expanduser(manual_dir),
         on_bad_file=on_bad_file,
+        allow_partial=allow_partial,
+        num_shards=num_shards,
         progress=progress,
         **options,
     )
     shards = pathlib.Path(builder.data_dir)
-    reason = _reason_to_build(builder, shards, manual_dir, on_bad_file, num_shards)
+    reason = _reason_to_build(
+        builder, shards, manual_dir, on_bad_file, allow_partial, num_shards
+    )
     if not reason:
         logging.info("Reusing the shards in %s", shards)
         return shards
@@ -94,23 +116,20 @@ def build(
     for leftover in shards.parent.glob("incomplete.*"):
         shutil.rmtree(leftover)
     builder.check()
-    splits = builder.info.metadata["counts"]["split"]
-    smallest = min(splits, key=splits.get)
-    if num_shards is not None and not 1 <= num_shards <= splits[smallest]:
-        raise corpus.CorpusError(
-            f"num_shards is {num_shards}; expected 1 to {splits[smallest]}, the number "
-            f"of records of the split {smallest}"
-        )
-    with _quiet_tfds(), tempfile.TemporaryDirectory() as nothing_downloaded:
-        builder.download_and_prepare(
-            download_dir=nothing_downloaded,
-            download_config=tfds.download.DownloadConfig(
-                num_shards=num_shards,
-                try_download_gcs=False,
-                # Replaces shards that are there, stale or without their description.
-                download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS,
-            ),
-        )
+    # Named so that the next build removes it, should this one be killed.
+    nothing_downloaded = shards.parent / "incomplete.downloads"
+    try:
+        with _quiet_tfds():
+            builder.download_and_prepare(
+                download_dir=nothing_downloaded,
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False,
+                    # Replaces shards that are stale or without their description.
+                    download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS,
+                ),
+            )
+    finally:
+        shutil.rmtree(nothing_downloaded, ignore_errors=True)
     return shards
 
 
@@ -150,6 +169,7 @@ def _reason_to_build(
     shards: pathlib.Path,
     manual_dir: str | os.PathLike[str],
     on_bad_file: str,
+    allow_partial: bool,
     num_shards: int | None,
 ) -> str:
     """Says why the shards that are there, if any, will not do; '' if they will."""
@@ -167,6 +187,8 @@ def _reason_to_build(
         return "the files of the corpus or the options have changed"
     if stored.metadata["skipped"] and on_bad_file == "raise":
         return "files were skipped in them, which on_bad_file=raise does not allow"
+    if stored.metadata["partial"] and not allow_partial:
+        return "they hold other counts than documented, which takes allow_partial"
     if num_shards and any(s.num_shards != num_shards for s in stored.splits.values()):
         return f"num_shards is now {num_shards}"
     return ""
@@ -184,6 +206,7 @@ def main(argv: list[str]) -> None:
             args.manual_dir,
             args.data_dir,
             on_bad_file=args.on_bad_file,
+            allow_partial=args.allow_partial,
             num_shards=args.num_shards,
         )
     except corpus.CorpusError as error:
@@ -201,6 +224,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("data_dir", None, "Folder for the shards.", required=True)
     flags.DEFINE_enum(
         "on_bad_file", "raise", ["raise", "skip"], "What to do with a file of no use."
+    )
+    flags.DEFINE_bool(
+        "allow_partial", False, "Use a corpus whose counts are other than documented."
     )
     flags.DEFINE_integer("num_shards", None, "Files for each split.")
     app.run(main)

@@ -29,6 +29,14 @@ FRAME_SAMPLES = audio.SAMPLE_RATE_HZ // FRAME_RATE_HZ
 
 EVALUATION_SUFFIX = "_eval"
 
+# A recorder may run on after the last label; more than this is another recording.
+_LONGEST_TAIL_SECONDS = 1.0
+# TFDS holds the examples of a shard in memory while it writes them.
+_SHARD_BYTES = 64 << 20
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+_AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au")
+_MOST_NAMES_IN_A_WARNING = 20
+
 
 class CorpusError(ValueError):
     """A corpus, or a file of it, that departs from its published form."""
@@ -57,7 +65,7 @@ class Recording:
     path: pathlib.Path | None = None
 
 
-class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """A TFDS builder that needs no TensorFlow, and neither do its readers.
 
     A record holds ``id``, ``speaker``, ``start_seconds`` (float32), ``audio`` (int16
@@ -67,34 +75,39 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Each unit of cross-validation is a split. A regression corpus has two for each:
     ``<unit>`` holds windows of ``window_seconds`` for every ``shift_seconds``, and
     ``<unit>_eval`` cuts each recording into windows without overlap, the shorter tail
-    included. All windows of a recording carry its ``id``.
+    included. All windows of a recording carry its ``id``. Records lie in the order of
+    ``recordings`` and of time.
 
     ``info.metadata`` is JSON: ``task`` ('classification' or 'regression');
     ``class_names`` or ``dimension_names``; ``units`` (for each unit its ``speakers``
     and their common ``sex``); ``counts`` (recordings by ``class`` and by ``speaker``,
     records by ``split``); ``hours`` of recordings; ``skipped`` (a list of ``file`` and
-    ``reason``); ``warnings`` (a list of sentences); ``options`` (see ``__init__``);
-    and ``fingerprint``, which changes with the files, the options and the version.
+    ``reason``); ``warnings`` (a list of sentences); ``partial`` (whether the counts are
+    other than documented); ``options`` (see ``__init__``); and ``fingerprint``, which
+    changes with the files, the options and the version.
 
     Subclasses set ``class_names`` or ``dimension_names``,
     ``MANUAL_DOWNLOAD_INSTRUCTIONS`` (the layout, quoted in errors) and, where
-    documented, ``documented_counts`` (recordings of each class) and ``sexes`` (of each
-    speaker), departures from which are warned of.
+    documented, ``documented_counts`` and ``documented_speakers`` (recordings of each
+    class and of each speaker), departures from which are errors.
     """
 
     class_names: Sequence[str] = ()
     dimension_names: Sequence[str] = ()
     file_suffixes: Sequence[str] = (".wav",)
     documented_counts: Mapping[str, int] = {}
-    sexes: Mapping[str, str] = {}
+    documented_speakers: Mapping[str, int] = {}
 
     def __init__(
         self,
         *,
         manual_dir: str | os.PathLike[str] = "",
         on_bad_file: str = "raise",
+        allow_partial: bool = False,
         window_seconds: float = 20.0,
         shift_seconds: float = 4.0,
+        delay_seconds: float = 0.0,
+        num_shards: int | None = None,
         progress: bool = False,
         **kwargs: Any,
     ):
@@ -104,8 +117,14 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           manual_dir: the folder of the corpus.
           on_bad_file: 'raise' stops at a file that cannot be used; 'skip' leaves such
             files out and lists them in the metadata.
+          allow_partial: whether counts other than documented are warned of, instead of
+            an error.
           window_seconds: length of the training and evaluation windows (regression).
           shift_seconds: from one training window to the next (regression).
+          delay_seconds: how long after what they hear annotators respond, a multiple of
+            the frame (regression). Each label is moved so much earlier; the end of the
+            recording, for which no label is left, is cut off.
+          num_shards: files for each split; None for as many as hold 64 MiB each.
           progress: whether to draw progress bars.
           **kwargs: ``data_dir`` and ``config``, as in TFDS.
         """
@@ -115,10 +134,17 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._on_bad_file = on_bad_file
         self._window_frames = _whole_frames("window_seconds", window_seconds)
         self._shift_frames = _whole_frames("shift_seconds", shift_seconds)
+        self._delay_frames = (
+            _whole_frames("delay_seconds", delay_seconds) if delay_seconds else 0
+        )
+        self._allow_partial = allow_partial
+        self._num_shards = num_shards
         self._progress = progress
         self._units: dict[str, list[Recording]] = {}
         self._skipped: list[dict[str, str]] = []
         self._warnings: list[str] = []
+        self._lengths: dict[str, int] = {}
+        self._samples: tuple[Recording | None, np.ndarray] = (None, np.zeros(0))
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
@@ -133,6 +159,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Returns the whole recording, float32 ``[samples]``, or raises AudioError."""
         return audio.read(recording.path)
 
+    def belongs(self, path: pathlib.Path) -> bool:
+        """Says whether a file is of the corpus; others are not looked at."""
+        return path.suffix.lower() in self.file_suffixes
+
     @property
     def options(self) -> dict[str, float]:
         """What changes the records of a given corpus."""
@@ -141,15 +171,17 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {
             "window_seconds": self._window_frames / FRAME_RATE_HZ,
             "shift_seconds": self._shift_frames / FRAME_RATE_HZ,
+            "delay_seconds": self._delay_frames / FRAME_RATE_HZ,
         }
 
     def fingerprint(self) -> str:
-        """Returns a hash of names and sizes of the files, the options, the version."""
+        """Returns a hash of the files, the options and the version.
+
+        Of audio, names and sizes count; of labels, the content.
+        """
         root = pathlib.Path(self._manual_dir)
-        # A dangling link has no size; reading it is what fails, with a message.
         files = [
-            (path.relative_to(root).as_posix(), path.exists() and path.stat().st_size)
-            for path in self._files
+            (path.relative_to(root).as_posix(), _identity(path)) for path in self._files
         ]
         state = [str(self.version), self.builder_config_name, self.options, files]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
@@ -167,28 +199,44 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         counts = {"class": Counter(), "speaker": Counter(), "split": Counter()}
         counts["class"].update(dict.fromkeys(self.class_names, 0))
         units: dict[str, list[Recording]] = {}
+        same_sound: dict[bytes, list[Recording]] = {}
         seconds = 0.0
         for recording in tqdm.tqdm(
             recordings, f"checking {self.name}", unit="file", disable=not self._progress
         ):
             with self.bad_file(recording.path or pathlib.Path(recording.id)):
-                samples = len(self.waveform(recording))
+                waveform = self.waveform(recording)
                 if self.dimension_names:
-                    self._check_track(recording, samples)
-                seconds += samples / audio.SAMPLE_RATE_HZ
+                    recording = self._fit_track(recording, len(waveform))
+                sound = hashlib.blake2b(np.ascontiguousarray(waveform)).digest()
+                same_sound.setdefault(sound, []).append(recording)
+                seconds += len(waveform) / audio.SAMPLE_RATE_HZ
+                self._lengths[recording.id] = len(waveform)
                 units.setdefault(recording.unit, []).append(recording)
                 counts["speaker"][recording.speaker] += 1
                 if self.class_names:
                     counts["class"][recording.label] += 1
         if not units:
+            reasons = [bad["reason"] for bad in self._skipped]
             raise CorpusError(
-                f"{self._manual_dir}: none of its {len(self._skipped)} files can be "
-                f"used; the first: {self._skipped[0]['reason']}"
+                f"{self._manual_dir}: none of its recordings can be used; the first: "
+                f"{(reasons or ['no label is one of the classes'])[0]}"
             )
         self._units = dict(sorted(units.items()))
-        self._warn_of_departures(counts)
-        for split, spans in self._splits().items():
-            counts["split"][split] = sum(len(windows) for _, windows in spans)
+        partial = self._check_counts(counts)
+        self._warn_of_repetitions(same_sound.values())
+        for split, windows in self._splits().items():
+            counts["split"][split] = len(windows)
+        smallest = min(counts["split"], key=counts["split"].get)
+        if not 1 <= (self._num_shards or 1) <= counts["split"][smallest]:
+            raise CorpusError(
+                f"num_shards is {self._num_shards}; expected 1 to "
+                f"{counts['split'][smallest]}, the number of records of the split "
+                f"{smallest}"
+            )
+        # TFDS reads those of shards that are there at the first look, over these ones.
+        self.info.metadata.keys()
+        self.info.metadata.clear()
         self.info.metadata.update(
             task="regression" if self.dimension_names else "classification",
             units={unit: _describe(group) for unit, group in self._units.items()},
@@ -196,6 +244,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             hours=seconds / 3600,
             skipped=self._skipped,
             warnings=self._warnings,
+            partial=partial,
             options=self.options,
             fingerprint=self.fingerprint(),
         )
@@ -255,9 +304,11 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(
+    def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    ) -> dict[str, list[Callable[[], Iterator[tuple[str, dict[str, Any]]]]]]:
+        # Not a GeneratorBasedBuilder: that one needs memory for a whole split, and
+        # TensorFlow once the split exceeds 1 GB.
         del dl_manager  # Every corpus is placed by hand: most need an agreement.
         if not self._units:
             self.check()
@@ -265,53 +316,63 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         bar = tqdm.tqdm(
             desc=f"writing {self.name}",
             total=sum(map(len, splits.values())),
-            unit="file",
+            unit="record",
             disable=not self._progress,
         )
         return {
-            name: self._generate_examples(spans, bar) for name, spans in splits.items()
+            name: [
+                functools.partial(self._generate_examples, part, bar)
+                for part in self._shards(windows)
+            ]
+            for name, windows in splits.items()
         }
 
     def _generate_examples(
-        self,
-        spans: Iterable[tuple[Recording, list[slice]]],
-        bar: tqdm.tqdm,
+        self, windows: Iterable[tuple[Recording, slice]], bar: tqdm.tqdm
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for recording, windows in spans:
-            samples = audio.to_int16(self.waveform(recording))
-            for window in windows:
-                example = {
-                    "id": recording.id,
-                    "speaker": recording.speaker,
-                    "start_seconds": window.start / FRAME_RATE_HZ,
-                }
-                if self.class_names:
-                    example["audio"] = samples
-                    example["label"] = recording.label
-                else:
-                    span = slice(
-                        window.start * FRAME_SAMPLES, window.stop * FRAME_SAMPLES
-                    )
-                    example["audio"] = samples[span]
-                    example["labels"] = recording.label[window]
-                yield f"{recording.id}@{window.start}", example
+        for recording, window in windows:
+            if self._samples[0] is not recording:
+                self._samples = (None, np.zeros(0))  # Never two in memory.
+                self._samples = (recording, audio.to_int16(self.waveform(recording)))
+            samples = self._samples[1][window]
+            example = {
+                "id": recording.id,
+                "speaker": recording.speaker,
+                "start_seconds": window.start / audio.SAMPLE_RATE_HZ,
+                "audio": samples,
+            }
+            if self.class_names:
+                example["label"] = recording.label
+            else:
+                rows = slice(
+                    window.start // FRAME_SAMPLES, window.stop // FRAME_SAMPLES
+                )
+                example["labels"] = recording.label[rows]
+            yield f"{recording.id}@{window.start}", example
             bar.update()
         if bar.n == bar.total:
             bar.close()
 
-    def _splits(self) -> dict[str, list[tuple[Recording, list[slice]]]]:
-        """Maps each split to its recordings and their windows, in frames."""
+    def _splits(self) -> dict[str, list[tuple[Recording, slice]]]:
+        """Maps each split to its records: a recording and a span of samples."""
         splits = {}
         for unit, group in self._units.items():
             if self.class_names:
-                splits[unit] = [(recording, [slice(0, None)]) for recording in group]
+                splits[unit] = [
+                    (recording, slice(0, self._lengths[recording.id]))
+                    for recording in group
+                ]
                 continue
             size, shift = self._window_frames, self._shift_frames
             splits[unit] = [
-                (r, training_windows(len(r.label), size, shift)) for r in group
+                (recording, _in_samples(window))
+                for recording in group
+                for window in training_windows(len(recording.label), size, shift)
             ]
             splits[unit + EVALUATION_SUFFIX] = [
-                (r, evaluation_windows(len(r.label), size)) for r in group
+                (recording, _in_samples(window))
+                for recording in group
+                for window in evaluation_windows(len(recording.label), size)
             ]
         return splits
 
@@ -328,16 +389,15 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             found = "is not a folder" if root.exists() else "does not exist"
             raise CorpusError(f"manual_dir {root} {found}. {layout}")
         everything = list(_walk(root))
-        files = [p for p in everything if p.suffix.lower() in self.file_suffixes]
+        files = [path for path in everything if self.belongs(path)]
         if files:
             return sorted(files, key=lambda path: path.relative_to(root).as_posix())
-        archives = [p.name for p in everything if p.suffix.lower() == ".zip"]
+        found = f"holds no {self.file_suffixes[0]} file"
+        if any(path.suffix.lower() in self.file_suffixes for path in everything):
+            found += " in its place"
+        archives = [p.name for p in everything if p.suffix.lower() in _ARCHIVES]
         if archives:
-            found = (
-                f"holds {archives[0]} and no {self.file_suffixes[0]} file: unpack it"
-            )
-        else:
-            found = f"holds no {self.file_suffixes[0]} file"
+            found += f", but {archives[0]}: unpack it"
         raise CorpusError(f"manual_dir {root} {found}. {layout}")
 
     def _drop_copies(self, recordings: Iterable[Recording]) -> list[Recording]:
@@ -358,42 +418,138 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self.warn(f"{copies} files left out: copies of others of the same name.")
         return list(kept.values())
 
-    def _check_track(self, recording: Recording, samples: int) -> None:
-        track, frames = recording.label, samples // FRAME_SAMPLES
+    def _fit_track(self, recording: Recording, samples: int) -> Recording:
+        """Checks a label track, and cuts it to the audio and by the delay.
+
+        The audio may run on for less than a second after the track, and lack a part of
+        the track's last frame: the one is left out, and so is the other. Any other
+        difference means that labels and audio are not of one recording.
+        """
+        track, name = recording.label, recording.path or recording.id
         if track.ndim != 2 or track.shape[1] != len(self.dimension_names):
             raise CorpusError(
-                f"{recording.path or recording.id}: its labels have shape "
-                f"{track.shape}; expected [frames, {len(self.dimension_names)}] for "
+                f"{name}: its labels have shape {track.shape}; expected "
+                f"[frames, {len(self.dimension_names)}] for "
                 f"{', '.join(self.dimension_names)}"
             )
         if not np.isfinite(track).all():
             row = int(np.argmin(np.isfinite(track).all(axis=1)))
             raise CorpusError(
-                f"{recording.path or recording.id}: label row {row} "
-                f"({row / FRAME_RATE_HZ:.2f} s) is {track[row]}; expected numbers"
+                f"{name}: label row {row} ({row / FRAME_RATE_HZ:.2f} s) is "
+                f"{track[row]}; expected numbers"
             )
-        if not frames or len(track) != frames:
+        tail = samples - FRAME_SAMPLES * len(track)
+        rows = min(len(track), samples // FRAME_SAMPLES)
+        longest_tail = _LONGEST_TAIL_SECONDS * audio.SAMPLE_RATE_HZ
+        if not rows or not -FRAME_SAMPLES < tail < longest_tail:
             raise CorpusError(
-                f"{recording.path or recording.id}: {len(track)} label rows for "
-                f"{frames} frames of audio ({samples / audio.SAMPLE_RATE_HZ:.2f} s); "
-                f"expected one row for each {1 / FRAME_RATE_HZ:g} s"
+                f"{name}: {len(track)} label rows, {len(track) / FRAME_RATE_HZ:.2f} s, "
+                f"for {samples / audio.SAMPLE_RATE_HZ:.2f} s of audio; expected a row "
+                f"for each {1 / FRAME_RATE_HZ:g} s, and less than "
+                f"{_LONGEST_TAIL_SECONDS:g} s of audio after them"
             )
+        if rows <= self._delay_frames:
+            raise CorpusError(
+                f"{name}: its {rows} label rows are no more than the delay_seconds of "
+                f"{self._delay_frames / FRAME_RATE_HZ:g} s"
+            )
+        return dataclasses.replace(recording, label=track[self._delay_frames : rows])
 
-    def _warn_of_departures(self, counts: Mapping[str, Mapping[str, int]]) -> None:
-        found = counts["class"]
-        if self.documented_counts and dict(found) != dict(self.documented_counts):
-            departures = ", ".join(
-                f"{name} {found[name]} of {documented}"
-                for name, documented in self.documented_counts.items()
-                if found[name] != documented
+    def _check_counts(self, counts: Mapping[str, Mapping[str, int]]) -> bool:
+        """Says whether counts are other than documented, unless that is an error."""
+        documented = {
+            "class": self.documented_counts,
+            "speaker": self.documented_speakers,
+        }
+        departures, missing, surplus = [], 0, 0
+        for kind, expected in documented.items():
+            found = {name: counts[kind][name] for name in expected or ()}
+            if expected:
+                found |= counts[kind]
+            lines = []
+            for name, number in sorted(found.items()):
+                difference = number - expected.get(name, 0)
+                missing += max(-difference, 0)
+                surplus += max(difference, 0)
+                if difference:
+                    what = "too many" if difference > 0 else "missing"
+                    lines.append(
+                        f"{name} {number} of {expected.get(name, 0)} "
+                        f"({abs(difference)} {what})"
+                    )
+            if lines:
+                departures.append(f"by {kind}: {', '.join(lines)}")
+        if not departures:
+            return False
+        total = max(sum(expected.values()) for expected in documented.values())
+        message = (
+            f"{sum(counts['speaker'].values())} of {total} documented recordings; "
+            f"{'; '.join(departures)}"
+        )
+        # A file that was skipped is missing once by class and once by speaker.
+        kinds = sum(bool(expected) for expected in documented.values())
+        explained = not surplus and missing <= kinds * len(self._skipped)
+        if not (self._allow_partial or explained):
+            raise CorpusError(
+                f"{self._manual_dir}: {message}. Complete the corpus, or use what is "
+                "there by allow_partial, which every report will say"
             )
-            self.warn(
-                f"{sum(found.values())} of {sum(self.documented_counts.values())} "
-                f"documented files: {departures}."
-            )
-        missing = sorted(set(self.sexes) - set(counts["speaker"]))
-        if missing:
-            self.warn(f"No file of the documented speakers {', '.join(missing)}.")
+        self.warn(f"{message}.")
+        return True
+
+    def _warn_of_repetitions(self, groups: Iterable[Sequence[Recording]]) -> None:
+        repeated = [group for group in groups if len(group) > 1]
+        if not repeated:
+            return
+        names = [
+            " = ".join(recording.id for recording in group)
+            for group in repeated[:_MOST_NAMES_IN_A_WARNING]
+        ]
+        more = ", ..." if len(repeated) > len(names) else ""
+        across = sum(len({recording.unit for recording in g}) > 1 for g in repeated)
+        self.warn(
+            f"Identical audio under several names: {len(repeated)} sets, {across} of "
+            f"them across units: {', '.join(names)}{more}."
+        )
+
+    def _shards(
+        self, windows: Sequence[tuple[Recording, slice]]
+    ) -> list[Sequence[tuple[Recording, slice]]]:
+        """Deals the records of a split to its files, in order."""
+        count = self._num_shards
+        if count is None:
+            total = sum(2 * (window.stop - window.start) for _, window in windows)
+            count = min(-(-total // _SHARD_BYTES), len(windows))
+        edges = [len(windows) * i // count for i in range(count + 1)]
+        return [windows[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Reads a text file of a corpus, UTF-8 or else Latin-1; lines end as in Unix.
+
+    Raises:
+      CorpusError: the file cannot be read, is empty, binary, or a Git LFS pointer.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror})") from error
+    if content.startswith(audio.LFS_POINTER):
+        raise CorpusError(
+            f"{path}: a Git LFS pointer, not text; run `git lfs pull` in its "
+            "repository, or download the file itself"
+        )
+    if not content.strip():
+        raise CorpusError(f"{path}: empty; expected text")
+    if b"\0" in content:
+        raise CorpusError(
+            f"{path}: holds zero bytes; expected text in UTF-8 or Latin-1"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def training_windows(frames: int, size: int, shift: int) -> list[slice]:
@@ -412,6 +568,19 @@ def evaluation_windows(frames: int, size: int) -> list[slice]:
     """Returns windows that cover each frame once, the last one as short as need be."""
     edges = [*range(0, frames, size), frames]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def _in_samples(frames: slice) -> slice:
+    return slice(frames.start * FRAME_SAMPLES, frames.stop * FRAME_SAMPLES)
+
+
+def _identity(path: pathlib.Path) -> int | str:
+    """What changes when a file does, cheap to find out."""
+    if not path.exists():  # A dangling link; reading it is what fails, with a message.
+        return 0
+    if path.suffix.lower() in _AUDIO_SUFFIXES:
+        return path.stat().st_size
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _whole_frames(name: str, seconds: float) -> int:

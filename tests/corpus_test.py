@@ -87,9 +87,9 @@ def emodb(folder):
     return folder
 
 
-def checked(folder, shards, **options):
+def checked(folder, shards, allow_partial=True, **options):
     builder = emodb_dataset_builder.Builder(
-        manual_dir=folder, data_dir=shards, **options
+        manual_dir=folder, data_dir=shards, allow_partial=allow_partial, **options
     )
     builder.check()
     return builder.info.metadata
@@ -158,16 +158,16 @@ def test_labels_stay_with_their_samples_in_every_window(folder, shards):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros((9, 2)), "a.wav: 9 label rows for 10 frames of audio"),
-        (np.zeros((11, 2)), "a.wav: 11 label rows for 10 frames of audio"),
-        (np.zeros((0, 2)), "a.wav: 0 label rows for 10 frames of audio"),
-        (np.zeros((10, 3)), "shape \\(10, 3\\); expected \\[frames, 2\\] for loudness"),
-        (np.zeros(10), "shape \\(10,\\)"),
-        (np.where(np.arange(20).reshape(10, 2) == 7, np.nan, 0.0), "label row 3 "),
+        (np.zeros((5, 2)), "a.wav: 5 label rows, 0.20 s, for 1.20 s of audio"),
+        (np.zeros((31, 2)), "a.wav: 31 label rows, 1.24 s, for 1.20 s of audio"),
+        (np.zeros((0, 2)), "a.wav: 0 label rows"),
+        (np.zeros((30, 3)), "shape \\(30, 3\\); expected \\[frames, 2\\] for loudness"),
+        (np.zeros(30), "shape \\(30,\\)"),
+        (np.where(np.arange(60).reshape(30, 2) == 7, np.nan, 0.0), "label row 3 "),
     ],
 )
 def test_bad_tracks_are_errors(folder, shards, labels, message):
-    write_loudness(folder, "a", 10)
+    write_loudness(folder, "a", 30)
     np.save(folder / "a.npy", labels.astype(np.float32))
     builder = LoudnessBuilder(manual_dir=folder, data_dir=shards)
     with pytest.raises(corpus.CorpusError, match=message):
@@ -178,12 +178,48 @@ def test_a_recording_of_less_than_a_frame_is_an_error(folder, shards):
     np.save(folder / "a.npy", np.zeros((0, 2), np.float32))
     soundfile.write(folder / "a.wav", np.sin(np.arange(639)), 16_000)
     builder = LoudnessBuilder(manual_dir=folder, data_dir=shards)
-    with pytest.raises(corpus.CorpusError, match="0 label rows for 0 frames of audio"):
+    with pytest.raises(corpus.CorpusError, match=r"0 label rows, 0.00 s, for 0.04 s"):
         builder.check()
 
 
+@pytest.mark.parametrize(
+    ("rows", "extra_samples", "kept"),
+    [(6, 0, 6), (30, 15_999, 30), (30, 0, 30), (31, 1, 30), (31, 639, 30)],
+)
+def test_audio_may_run_on_and_lack_a_part_of_the_last_frame(
+    folder, shards, rows, extra_samples, kept
+):
+    write_loudness(folder, "a", 30, extra_samples)
+    track = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+    np.save(folder / "a.npy", track)
+    reader = prepare(LoudnessBuilder(manual_dir=folder, data_dir=shards))
+    (record,) = reader.as_data_source("a_eval")
+    np.testing.assert_array_equal(record["labels"], track[:kept])
+    assert len(record["audio"]) == kept * FRAME_SAMPLES
+
+
+def test_delay_moves_labels_earlier_and_cuts_the_end(folder, shards):
+    track = write_loudness(folder, "a", 30)
+    builder = LoudnessBuilder(
+        manual_dir=folder, data_dir=shards, window_seconds=0.4, delay_seconds=0.2
+    )
+    reader = prepare(builder)
+    assert builder.options["delay_seconds"] == 0.2
+    records = list(reader.as_data_source("a_eval"))
+    assert [len(record["labels"]) for record in records] == [10, 10, 5]
+    labels = np.concatenate([record["labels"] for record in records])
+    np.testing.assert_array_equal(labels, track[5:])
+    samples = np.concatenate([record["audio"] for record in records])
+    wave, _ = soundfile.read(folder / "a.wav", dtype="int16")
+    np.testing.assert_array_equal(samples, wave[: 25 * FRAME_SAMPLES])
+
+
 def test_records_of_utterances(emodb, shards):
-    reader = prepare(emodb_dataset_builder.Builder(manual_dir=emodb, data_dir=shards))
+    reader = prepare(
+        emodb_dataset_builder.Builder(
+            manual_dir=emodb, data_dir=shards, allow_partial=True
+        )
+    )
     records = list(reader.as_data_source("speaker16"))
     assert sorted(record["id"] for record in records) == [b"16b10Lb", b"16b10Td"]
     for record in records:
@@ -217,7 +253,132 @@ def test_metadata_is_json_and_counts_what_is_there(emodb, shards):
     assert metadata["hours"] == pytest.approx(4 * 0.3 / 3600)
     assert metadata["skipped"] == []
     assert metadata["options"] == {}
-    assert any("4 of 535 documented files" in text for text in metadata["warnings"])
+    assert metadata["partial"]
+    (warning,) = metadata["warnings"]
+    assert warning.startswith("4 of 535 documented recordings; by class: anger 1 of 12")
+
+
+def test_counts_other_than_documented_are_an_error(emodb, shards):
+    message = (
+        r"4 of 535 documented recordings; by class: anger 1 of 127 \(126 missing\).*; "
+        r"by speaker: 03 2 of 49 \(47 missing\), 08 0 of 58 .*allow_partial"
+    )
+    with pytest.raises(corpus.CorpusError, match=message):
+        checked(emodb, shards, allow_partial=False)
+
+
+class TwoBuilder(LoudnessBuilder):
+    documented_speakers = {"a": 1, "b": 1}  # noqa: RUF012
+
+
+def test_counts_by_speaker_miss_nobody_and_nobody_is_too_many(folder, shards):
+    def check(**options):
+        builder = TwoBuilder(manual_dir=folder, data_dir=shards, **options)
+        builder.check()
+        return builder.info.metadata
+
+    for i, name in enumerate("abc"):
+        write_loudness(folder, name, 10, rng=i)
+    with pytest.raises(corpus.CorpusError, match=r"3 of 2 .*c 1 of 0 \(1 too many\)"):
+        check()
+    (folder / "c.wav").unlink()
+    assert check() == {**check(), "partial": False, "warnings": []}
+    (folder / "b.wav").write_bytes(b"")
+    # The user asked to skip, and no more is missing than was skipped.
+    assert "b 0 of 1 (1 missing)" in check(on_bad_file="skip")["warnings"][0]
+    (folder / "b.wav").unlink()
+    with pytest.raises(corpus.CorpusError, match=r"1 of 2 .*b 0 of 1 \(1 missing\)"):
+        check(on_bad_file="skip")
+
+
+def test_the_same_sound_under_other_names_is_warned_of(emodb, shards):
+    sound, _ = soundfile.read(emodb / "wav/03a01Wa.wav", dtype="int16")
+    soundfile.write(emodb / "wav/16a02Wa.wav", sound, 16_000)
+    soundfile.write(emodb / "wav/03a02Wa.wav", sound / 65536, 16_000, "FLOAT")
+    metadata = checked(emodb, shards)
+    assert metadata["warnings"][1:] == [
+        "Identical audio under several names: 1 sets, 1 of them across units: "
+        "03a01Wa = 16a02Wa."
+    ]
+    assert metadata["counts"]["speaker"] == {"03": 3, "16": 3}
+
+
+def test_reading_writes_nothing_into_the_corpus(emodb, shards):
+    def state():
+        return {
+            path: path.stat().st_mtime_ns for path in [emodb, *sorted(emodb.rglob("*"))]
+        }
+
+    before = state()
+    for path in emodb.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    prepare(
+        emodb_dataset_builder.Builder(
+            manual_dir=emodb, data_dir=shards, allow_partial=True
+        )
+    )
+    assert state() == before
+
+
+def test_odd_names_links_and_the_shortest_files(folder, shards):
+    odd = folder / "Ünïcode folder #1 100% [x]"
+    odd.mkdir()
+    for i, name in enumerate(["03a01Wa", "16a01Wa"]):
+        sound = 0.1 * np.random.default_rng(i).normal(size=1_600)
+        soundfile.write(odd / f"{name}.wav", sound, 16_000)
+    (folder / "03a02Wa.WAV").symlink_to(odd / "03a01Wa.wav")
+    (folder / "03a04Wa.wav").symlink_to(folder / "gone.wav")
+    with pytest.raises(corpus.CorpusError, match=r"03a04Wa.wav: no such file"):
+        checked(folder, shards)
+    (folder / "03a04Wa.wav").unlink()
+    metadata = checked(folder, shards)
+    assert metadata["counts"]["split"] == {"speaker03": 2, "speaker16": 1}
+    assert metadata["hours"] == pytest.approx(3 * 0.1 / 3600)
+
+
+def test_text_of_any_age(tmp_path):
+    path = tmp_path / "labels.txt"
+    for content in (
+        b"caf\xe9 1\r\nb\r",
+        "café 1\nb\n".encode(),
+        "\ufeffcafé 1\r\nb\n".encode(),
+    ):
+        path.write_bytes(content)
+        assert corpus.read_text(path) == "café 1\nb\n"
+    for content, message in (
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("a,b".encode("utf-16"), "zero bytes"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(corpus.CorpusError, match=f"labels.txt: .*{message}"):
+            corpus.read_text(path)
+    path.unlink()
+    with pytest.raises(corpus.CorpusError, match="No such file"):
+        corpus.read_text(path)
+
+
+def test_records_are_dealt_to_shards_in_order(folder, shards, monkeypatch):
+    for i, name in enumerate("ab"):
+        write_loudness(folder, name, 100, rng=i)
+    options = {"window_seconds": 1.0, "shift_seconds": 0.4}
+
+    def starts(reader):
+        records = reader.as_data_source("a")
+        return [float(record["start_seconds"]) for record in records]
+
+    whole = prepare(LoudnessBuilder(manual_dir=folder, data_dir=shards, **options))
+    assert whole.info.splits["a"].num_shards == 1
+    expected = [0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.0]
+    assert starts(whole) == pytest.approx(expected)
+    # A window is 32 kB, so two fill a shard and nine take five.
+    monkeypatch.setattr(corpus, "_SHARD_BYTES", 64_000)
+    small = prepare(
+        LoudnessBuilder(manual_dir=folder, data_dir=shards / "small", **options)
+    )
+    assert small.info.splits["a"].shard_lengths == [1, 2, 2, 2, 2]
+    assert starts(small) == starts(whole)
 
 
 def test_bad_files_stop_the_build_or_are_listed(emodb, shards):
@@ -245,7 +406,7 @@ def test_a_unit_without_a_good_file_is_no_split(emodb, shards):
     assert list(metadata["units"]) == ["speaker03"]
     for path in (emodb / "wav").glob("03*"):
         path.write_bytes(b"")
-    with pytest.raises(corpus.CorpusError, match="none of its 4 files can be used"):
+    with pytest.raises(corpus.CorpusError, match="none of its recordings can be used"):
         checked(emodb, shards, on_bad_file="skip")
 
 
@@ -286,7 +447,7 @@ def test_links_are_followed_and_loops_end(emodb, shards, tmp_path):
         (lambda path: None, "corpus holds no .wav file. Expected the EmoDB folder"),
         (
             lambda path: zipfile.ZipFile(path / "emodb.zip", "w").close(),
-            "holds emodb.zip and no .wav file: unpack it",
+            "holds no .wav file, but emodb.zip: unpack it",
         ),
         (
             lambda path: (path.rmdir(), path.write_text("wav")),

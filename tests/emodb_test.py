@@ -67,6 +67,7 @@ def test_the_real_corpus(tmp_path, folder):
     sexes = {unit: described["sex"] for unit, described in metadata["units"].items()}
     assert sorted(sexes.values()) == ["female"] * 5 + ["male"] * 5
     assert metadata["warnings"] == []
+    assert not metadata["partial"]
     assert metadata["skipped"] == []
     seconds = sum(soundfile.info(path).duration for path in DATA.rglob("*.wav"))
     assert metadata["hours"] * 3600 == pytest.approx(seconds, rel=1e-3)

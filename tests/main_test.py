@@ -135,8 +135,10 @@ def test_every_key_is_read(tmp_path, data_dir, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("folds__count", 2, r"folds.count: 2 folds; expected at least 3"),
-        ("folds__count", 11, r"folds.count: 11 folds of 10 units"),
+        ("folds__count", 2, r"folds: 2 folds; expected at least 3"),
+        ("folds__plan", "balancd", r"folds: unknown plan 'balancd'"),
+        ("folds__plan", "explicit", r"folds: the plan has no fold"),
+        ("folds__count", 11, r"folds: 11 folds of 10 units"),
     ],
 )
 def test_folds_that_the_corpus_does_not_permit_are_named(
@@ -144,6 +146,22 @@ def test_folds_that_the_corpus_does_not_permit_are_named(
 ):
     with pytest.raises(config_lib.ConfigError, match=message):
         main.choose_fold(_config(data_dir, **{key: value}), classification)
+
+
+def test_a_plan_can_be_spelt_out(classification, data_dir):
+    config = _config(data_dir, folds__plan="explicit")
+    sides = {
+        "train": ["speaker00", "speaker05"],
+        "validation": ["speaker03"],
+        "test": ["speaker09", "speaker01"],
+    }
+    config.folds.explicit = (sides,)
+    fold = main.choose_fold(config, classification)
+    assert fold.test == ("speaker09", "speaker01")
+    assert main.protocol(config, classification, fold)["speakers"]["train"] == [
+        "speaker00",
+        "speaker05",
+    ]
 
 
 def test_a_fold_out_of_range_is_named(classification, data_dir):

@@ -33,6 +33,18 @@ _COUNTS = {
     "neutral": 79,
     "sadness": 62,
 }
+_SPEAKER_COUNTS = {
+    "03": 49,
+    "08": 58,
+    "09": 43,
+    "10": 38,
+    "11": 55,
+    "12": 35,
+    "13": 61,
+    "14": 69,
+    "15": 56,
+    "16": 71,
+}
 _SEXES = {
     "03": "male",
     "08": "female",
@@ -56,7 +68,7 @@ class Builder(corpus.CorpusBuilder):
     )
     class_names = tuple(_EMOTIONS.values())
     documented_counts = _COUNTS
-    sexes = _SEXES
+    documented_speakers = _SPEAKER_COUNTS
 
     def recordings(self, files: Sequence[pathlib.Path]) -> list[corpus.Recording]:
         """Parses the file names."""

@@ -48,7 +48,7 @@ class Builder(corpus.CorpusBuilder):
     )
     class_names = tuple(_EMOTIONS.values())
     documented_counts = _COUNTS
-    sexes = _SEXES
+    documented_speakers = dict.fromkeys(_ACTORS, 60)
 
     def recordings(self, files: Sequence[pathlib.Path]) -> list[corpus.Recording]:
         """Parses the names of the files of audio-only speech."""

@@ -43,6 +43,17 @@ class Builder(corpus.CorpusBuilder):
         regression = self.builder_config.name == "regression"
         return ("arousal", "valence") if regression else ()
 
+    @property
+    def documented_counts(self) -> dict[str, int]:
+        """As many utterances of each emotion."""
+        return dict.fromkeys(self.class_names, _SPEAKERS * _UTTERANCES)
+
+    @property
+    def documented_speakers(self) -> dict[str, int]:
+        """As many recordings of each speaker."""
+        each = len(self.class_names) * _UTTERANCES or 1
+        return {f"{index:02d}": each for index in range(_SPEAKERS)}
+
     def recordings(self, files: Sequence[pathlib.Path]) -> list[corpus.Recording]:
         """Lists what is to be synthesised."""
         del files

@@ -1,0 +1,1 @@
+"""Crowd-sourced Emotional Multimodal Actors Dataset."""

@@ -1,0 +1,1 @@
+"""Interactive Emotional Dyadic Motion Capture database."""

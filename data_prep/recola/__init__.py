@@ -1,0 +1,1 @@
+"""RECOLA: remote collaborative and affective interactions."""
