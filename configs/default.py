@@ -20,13 +20,23 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.manual_dir = ""  # the corpus as it was published
     config.data.data_dir = "~/.cache/diccoser_jax"  # shards made from it
     config.data.on_bad_file = "raise"  # or "skip": leave out, list in the report
+    config.data.allow_partial = False  # other counts than documented: warn, go on
     config.data.window_seconds = 3.0  # L / 25 Hz; regression in the paper: 20
     config.data.shift_seconds = 4.0  # from window to window; regression only
-    config.data.reverse_probability = 0.5  # time reversal; classification only
+    config.data.delay_seconds = 0.0  # labels are so late; regression only
+
+    # Of training utterances; regression has overlapping windows instead.
+    config.augmentation = ml_collections.ConfigDict()
+    config.augmentation.reverse_probability = 0.5  # time reversal
+    config.augmentation.crop_seconds = 0.0  # up to so much off each end
+    config.augmentation.gain_decibel = 0.0  # up to so much louder or quieter
 
     config.folds = ml_collections.ConfigDict()
-    config.folds.count = 5  # speaker-disjoint
+    config.folds.plan = "balanced"  # in_order, leave_one_out, split_fold, explicit
+    config.folds.count = 5
     config.folds.seed = 0
+    # For "explicit": a tuple of {"train": [units], "validation": [...], "test": [...]}.
+    config.folds.explicit = ()
 
     config.model = ml_collections.ConfigDict()
     config.model.network = "diccoser_cs"  # diccoser, diccoser_cs_v2, cnn_lstm

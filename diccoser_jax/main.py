@@ -76,8 +76,10 @@ def run(
         config.data.manual_dir,
         pathlib.Path(config.data.data_dir).expanduser(),
         on_bad_file=config.data.on_bad_file,
+        allow_partial=config.data.allow_partial,
         window_seconds=config.data.window_seconds,
         shift_seconds=config.data.shift_seconds,
+        delay_seconds=config.data.delay_seconds,
     )
     corpus = data.Corpus(shards)
     fold = choose_fold(config, corpus)
@@ -109,10 +111,14 @@ def choose_fold(config: ml_collections.ConfigDict, corpus: data.Corpus) -> folds
     """
     units = corpus.metadata["units"]
     sexes = {name: unit["sex"] for name, unit in units.items()}
+    settings = config.folds
     try:
-        plan = folds.speaker_folds(sexes, config.folds.count, config.folds.seed)
+        if settings.plan == "explicit":
+            plan = folds.explicit(settings.explicit, units)
+        else:
+            plan = folds.plan(settings.plan, sexes, settings.count, settings.seed)
     except ValueError as error:
-        raise ConfigError(f"folds.count: {error}") from error
+        raise ConfigError(f"folds: {error}") from error
     if not 0 <= config.fold < len(plan):
         raise ConfigError(f"fold={config.fold} is not in 0 to {len(plan) - 1}.")
     fold = plan[config.fold]
@@ -137,8 +143,7 @@ def protocol(
         "corpus": corpus.name,
         "task": corpus.task,
         names: list(corpus.target_names),
-        "folds": f"{config.folds.count} speaker-disjoint folds, seed "
-        f"{config.folds.seed}",
+        "folds": _describe_plan(config.folds),
         "fold": config.fold,
         "speakers": {
             side: sorted(s for u in units for s in metadata["units"][u]["speakers"])
@@ -154,6 +159,15 @@ def protocol(
         "skipped": metadata["skipped"],
         "fingerprint": metadata["fingerprint"],
     }
+
+
+def _describe_plan(settings: ml_collections.ConfigDict) -> str:
+    if settings.plan == "explicit":
+        return f"{len(settings.explicit)} folds, spelt out in the configuration"
+    return (
+        f"{settings.plan}, count {settings.count}, seed {settings.seed}: "
+        f"{folds.PLANS[settings.plan]}"
+    )
 
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
