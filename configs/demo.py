@@ -2,6 +2,7 @@
 
     python -m diccoser_jax.main
 
+About two minutes on 2 CPU cores.
 Expected: UA at least 0.80 on held-out speakers (chance 0.25).
 """
 
@@ -16,5 +17,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.expected_score = 0.8
     config.model.features = 32
     config.model.local_stacks = 3
-    config.train.max_epochs = 12
+    config.train.max_epochs = 30
     return config

@@ -1,4 +1,12 @@
-"""emodb."""
+"""EmoDB: ten speakers, seven acted emotions.
+
+    python -m diccoser_jax.main --config=configs/emodb.py \
+        --config.data.manual_dir=DIR --workdir=DIR
+
+``DIR`` holds ``wav/03a01Wa.wav`` and so on. Five speaker-disjoint folds.
+
+EMODB_EXPECTED
+"""
 
 import ml_collections
 
@@ -6,7 +14,7 @@ from configs import default
 
 
 def get_config(recipe: str = "tuned") -> ml_collections.ConfigDict:
-    """The corpus, with the recipe that follows the colon after the file's name."""
+    """Log-mel DiCCOSER-CS rms; the recipe follows the colon after the file's name."""
     config = default.get_config()
     default.use_recipe(config, recipe)
     config.data.dataset = "emodb"

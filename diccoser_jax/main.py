@@ -1,8 +1,22 @@
-"""Trains, evaluates and reports: one command from a corpus to a score and a picture.
+r"""Trains, evaluates and reports: one command from a corpus to a score and a picture.
 
-python -m diccoser_jax.main                                (demo, synthetic corpus)
-python -m diccoser_jax.main --config=configs/emodb.py \
+The demo, on a synthetic corpus:
+  python -m diccoser_jax.main
+
+A corpus, with a file of configs/ and any key of configs/default.py as a flag:
+  python -m diccoser_jax.main --config=configs/emodb.py \
       --config.data.manual_dir=DIR --workdir=DIR [--config.section.key=value ...]
+
+Networks, --config.model.network=                 parameters, 3 s and 4 classes
+                                                      raw     log_mel
+  diccoser        one sequential network          358,660     365,828
+  diccoser_cs     context stacking                424,772     431,940
+  diccoser_cs_v2  context stacking, exchanged     424,772     431,940
+  cnn_lstm        Tzirakis et al. 2018          1,298,372   1,318,340
+
+--config.model.frontend=raw or log_mel; --config.model.aggregation=rms or max (context
+stacking); --config.model.block=relu or gated (WaveNet's). Recipes: the paper's by
+--config=configs/emodb.py:paper, the default by :tuned.
 """
 
 import importlib.metadata

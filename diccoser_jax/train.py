@@ -76,9 +76,23 @@ def create_model(
     )
 
 
-def classification_loss(output: layers.Output, batch: data.Batch) -> jax.Array:
-    """Cross-entropy of the window's logits (paper, section 4.2.4)."""
-    return losses.cross_entropy(output.pooled, batch["target"], batch["mask"])
+def classification_loss(
+    output: layers.Output, batch: data.Batch, *, frame_loss_weight: float = 0.0
+) -> jax.Array:
+    """Cross-entropy of the window's logits (paper, section 4.2.4).
+
+    ``frame_loss_weight`` adds so much of the mean cross-entropy of every frame in the
+    second half of the window: the paper trains one frame of each, its last.
+    """
+    loss = losses.cross_entropy(output.pooled, batch["target"], batch["mask"])
+    if frame_loss_weight:
+        frames = output.frames[:, output.frames.shape[1] // 2 :]
+        loss += frame_loss_weight * losses.cross_entropy(
+            frames.reshape(-1, frames.shape[-1]),
+            jnp.repeat(batch["target"], frames.shape[1]),
+            jnp.repeat(batch["mask"], frames.shape[1]),
+        )
+    return loss
 
 
 def regression_loss(
@@ -353,9 +367,12 @@ def initialise(
     tx = optimizer.create_optimizer(
         config.optimizer, steps_per_epoch, config.train.max_epochs
     )
-    loss_fn = classification_loss
     if corpus.task == "regression":
         loss_fn = functools.partial(regression_loss, pooled=config.train.pooled_ccc)
+    else:
+        loss_fn = functools.partial(
+            classification_loss, frame_loss_weight=config.train.frame_loss_weight
+        )
 
     def create(rng: jax.Array) -> TrainState:
         return create_state(rng, model, tx, loss_fn, frames * FRAME_SAMPLES)

@@ -41,9 +41,9 @@ def test_log_mel_equals_librosa(waveform):
     actual = features.log_mel(jnp.asarray(padded))
     assert actual.shape == (2, 40, 40)
     chirp, noise = np.abs(actual - expected).max(axis=(1, 2))
-    assert noise < 2e-5
+    assert noise < 6e-6
     # In the bands that a chirp leaves empty, float32 sees its own rounding.
-    assert chirp < 3e-4
+    assert chirp < 3e-5
 
 
 def test_log_mel_frame_spans_the_640_samples_from_320_j(waveform):
@@ -65,7 +65,7 @@ def test_mel_floor_is_above_the_rounding_noise_of_16_bits():
     mel = features.log_mel(jnp.asarray(noise, jnp.float32))
     power = (10 ** np.asarray(mel, np.float64) - 1) * features.MEL_FLOOR
     decibel = 10 * np.log10(features.MEL_FLOOR / power.mean())
-    assert decibel == pytest.approx(11, abs=0.5)
+    assert decibel == pytest.approx(31, abs=0.5)
 
 
 def test_aggregations_equal_numpy(waveform):

@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import matplotlib.image
 import ml_collections
 import numpy as np
@@ -14,7 +16,8 @@ import pytest
 import configs.demo
 from configs import default
 from diccoser_jax import config as config_lib
-from diccoser_jax import main
+from diccoser_jax import main, train
+from diccoser_jax.diccoser import FRONTENDS
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -171,6 +174,11 @@ def test_a_fold_out_of_range_is_named(classification, data_dir):
         main.choose_fold(config, classification)
 
 
+@pytest.fixture(scope="module")
+def help_text():
+    return _command("--help").stdout
+
+
 def _command(*arguments, timeout=300):
     return subprocess.run(
         [sys.executable, "-m", "diccoser_jax.main", *arguments],
@@ -208,10 +216,33 @@ def test_a_wrong_command_ends_with_one_clear_message(tmp_path, arguments, messag
     assert message in last_lines or message in done.stdout
 
 
-def test_help_lists_the_networks():
-    text = _command("--help").stdout
-    for word in ("diccoser_cs_v2", "cnn_lstm", "1,298,372", "--workdir"):
-        assert word in text
+def _parameters(network, frontend, outputs, window_frames):
+    config = default.get_config().model
+    config.network, config.frontend = network, frontend
+    model = train.create_model(config, outputs=outputs, window_frames=window_frames)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 6400)))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return f"{count:,}"
+
+
+@pytest.mark.parametrize(
+    "network", ["diccoser", "diccoser_cs", "diccoser_cs_v2", "cnn_lstm"]
+)
+def test_help_and_readme_list_the_networks_with_their_parameters(network, help_text):
+    counts = [_parameters(network, frontend, 4, 75) for frontend in FRONTENDS]
+    (row,) = [line for line in help_text.splitlines() if f"  {network} " in line]
+    assert row.split()[-2:] == counts
+    counts += [
+        _parameters(network, frontend, 2, 500) for frontend in ("raw", "log_mel")
+    ]
+    readme = (ROOT / "README.md").read_text().splitlines()
+    (row,) = [line for line in readme if line.startswith(f"| `{network}` |")]
+    assert [cell.strip() for cell in row.split("|")[3:7]] == counts
+
+
+def test_help_names_the_flags(help_text):
+    assert "--workdir" in help_text
+    assert "--config" in help_text
 
 
 def test_the_network_needs_neither_tfds_nor_orbax_nor_a_rival():

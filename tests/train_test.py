@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from configs import default
-from diccoser_jax import evaluate, losses, train
+from diccoser_jax import evaluate, layers, losses, train
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
@@ -123,6 +123,22 @@ def test_dropout_changes_from_step_to_step():
         state, metrics = step(state, _batch(), jax.random.key(1))
         found.append(float(metrics["loss"]))
     assert len(set(found)) == 3
+
+
+def test_the_loss_of_earlier_frames_is_that_of_each_frame_alone():
+    rng = np.random.default_rng(0)
+    frames = jnp.asarray(rng.normal(size=(3, 5, 4)), jnp.float32)
+    output = layers.Output(frames, frames[:, -1], None)
+    batch = {"target": jnp.array([0, 3, 1]), "mask": jnp.array([1.0, 0.0, 1.0])}
+    plain = train.classification_loss(output, batch)
+    late = np.mean(
+        [
+            losses.cross_entropy(frames[:, t], batch["target"], batch["mask"])
+            for t in (2, 3, 4)
+        ]
+    )
+    weighted = train.classification_loss(output, batch, frame_loss_weight=0.5)
+    np.testing.assert_allclose(weighted, plain + 0.5 * late, rtol=1e-6)
 
 
 def test_regression_learns_a_track_by_its_ccc():
