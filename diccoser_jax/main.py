@@ -42,18 +42,6 @@ from diccoser_jax.config import ConfigError
 
 _VERSIONS_OF = ("diccoser-jax", "jax", "flax", "optax", "grain", "numpy")
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    configs.demo.__file__,
-    "Configuration; single keys by --config.section.key=value (configs/default.py).",
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder for checkpoints, logs, results.json and report.md; the same command goes "
-    "on where it stopped. Default: runs/<corpus>-fold<n>.",
-)
-
 
 def run(
     config: ml_collections.ConfigDict, workdir: pathlib.Path, command: str = ""
@@ -74,6 +62,7 @@ def run(
       FloatingPointError: if the loss becomes NaN or infinite.
     """
     config_lib.check_keys(config, default.get_config())
+    train.check_settings(config)
     workdir.mkdir(parents=True, exist_ok=True)
     config_path, results_path = workdir / "config.json", workdir / "results.json"
     if config_path.exists():
@@ -192,22 +181,49 @@ def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """The command."""
+    """The command, after its flags are parsed."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}: flags begin with --.")
     logging.set_verbosity(logging.WARNING)
-    config = _CONFIG.value
-    name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
-    workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     command = shlex.join(["python", "-m", "diccoser_jax.main", *sys.argv[1:]])
     try:
+        config = flags.FLAGS.config
+        name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
+        workdir = pathlib.Path(flags.FLAGS.workdir or f"runs/{name}")
         results = run(config, workdir, command)
-    except (AudioError, CorpusError, ConfigError, FloatingPointError) as error:
+    except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
     print(f"Report: {workdir / 'report.md'}")
 
 
+def define_flags() -> None:
+    """Flags of this command; those of single keys are read while they are defined.
+
+    Raises:
+      KeyError, AttributeError: if a flag names a key that the configuration lacks.
+    """
+    config_flags.DEFINE_config_file(
+        "config",
+        configs.demo.__file__,
+        "Configuration; single keys by --config.section.key=value, as in "
+        "configs/default.py. Its Python code is executed.",
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder for checkpoints, logs, results.json and report.md; the same command "
+        "goes on where it stopped. Default: runs/<corpus>-fold<n>.",
+    )
+
+
 if __name__ == "__main__":
+    try:
+        define_flags()
+    except (KeyError, AttributeError) as error:
+        # ml_collections wraps the KeyError that names key and neighbour.
+        cause = error.args[0]
+        text = cause.args[0] if isinstance(cause, KeyError) else cause
+        sys.exit(f"ConfigError: config has no key {text}")
     app.run(main)

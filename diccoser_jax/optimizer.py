@@ -17,15 +17,22 @@ def kernels(params: optax.Params) -> optax.Params:
 def learning_rate_schedule(
     config: ml_collections.ConfigDict, steps_per_epoch: int, max_epochs: int
 ) -> optax.Schedule:
-    """Learning rate for each step: constant, or linear warm-up, then cosine to zero."""
+    """Learning rate for each step: constant, or linear warm-up, then cosine to zero.
+
+    The warm-up takes ``config.warmup_epochs``, or half of a run that is too short.
+
+    Raises:
+      ConfigError: if the schedule is not known.
+    """
     if config.schedule == "constant":
         return optax.constant_schedule(config.learning_rate)
     if config.schedule == "cosine":
+        steps = max_epochs * steps_per_epoch
         return optax.warmup_cosine_decay_schedule(
             init_value=0.0,
             peak_value=config.learning_rate,
-            warmup_steps=int(config.warmup_epochs * steps_per_epoch),
-            decay_steps=max_epochs * steps_per_epoch,
+            warmup_steps=min(int(config.warmup_epochs * steps_per_epoch), steps // 2),
+            decay_steps=steps,
         )
     raise ConfigError(
         f"optimizer.schedule={config.schedule!r} is not 'constant' or 'cosine'."

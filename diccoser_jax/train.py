@@ -352,6 +352,19 @@ def train_and_evaluate(
     }
 
 
+def check_settings(config: ml_collections.ConfigDict) -> None:
+    """Makes all that needs no corpus, so that nobody waits for shards in vain.
+
+    Raises:
+      ConfigError: if a setting cannot be run.
+    """
+    frames = data.window_frames(config.data.window_seconds)
+    create_model(config.model, outputs=2, window_frames=frames)
+    optimizer.create_optimizer(config.optimizer, steps_per_epoch=1, max_epochs=1)
+    data.Augmentation(**config.augmentation)
+    data_parallel(config.train.batch_size)
+
+
 def initialise(
     config: ml_collections.ConfigDict,
     corpus: data.Corpus,

@@ -75,7 +75,10 @@ def test_results_say_by_what_protocol_they_were_made(finished, classification):
     assert protocol["examples"] == {"train": 240, "validation": 80, "test": 80}
     assert np.sum(results["all"]["confusion"]) == 80
     assert protocol["class_names"] == list(classification.target_names)
-    assert results["parameters"] == 54_916
+    block = 2 * 32 * 32 + 2 * 32 + 32 * 32 + 32
+    stem, branch, output = 3 * 40 * 32 + 32, 8 * 32 + 32, 4 * 32 + 4
+    global_network = 8 * (block + 2 * 32 * 32) - 32 * 32
+    assert results["parameters"] == stem + 9 * block + branch + global_network + output
 
 
 def test_a_finished_run_only_reports_again(finished, data_dir, capsys):
@@ -115,6 +118,15 @@ def test_every_key_is_read(tmp_path, data_dir, monkeypatch):
             train__batch_size=40,
         )
         config.train.nobody_reads_this = 0
+        if network == "cnn_lstm":
+            config.folds.plan = "explicit"
+            config.folds.explicit = (
+                {
+                    "train": [f"speaker{i:02d}" for i in range(4)],
+                    "validation": ["speaker04"],
+                    "test": ["speaker05"],
+                },
+            )
         names = {id(config): ""} | {
             id(config[key]): f"{key}."
             for key in config
@@ -161,10 +173,12 @@ def test_a_plan_can_be_spelt_out(classification, data_dir):
     config.folds.explicit = (sides,)
     fold = main.choose_fold(config, classification)
     assert fold.test == ("speaker09", "speaker01")
-    assert main.protocol(config, classification, fold)["speakers"]["train"] == [
-        "speaker00",
-        "speaker05",
-    ]
+    speakers = main.protocol(config, classification, fold)["speakers"]
+    assert speakers == {
+        "train": ["00", "05"],
+        "validation": ["03"],
+        "test": ["01", "09"],
+    }
 
 
 def test_a_fold_out_of_range_is_named(classification, data_dir):
@@ -207,9 +221,9 @@ def _command(*arguments, timeout=300):
 )
 def test_a_wrong_command_ends_with_one_clear_message(tmp_path, arguments, message):
     done = _command(
+        *arguments,
         f"--workdir={tmp_path / 'w'}",
         f"--config.data.data_dir={tmp_path / 'd'}",
-        *arguments,
     )
     assert done.returncode != 0
     last_lines = "\n".join(done.stderr.strip().splitlines()[-3:])

@@ -110,6 +110,9 @@ def test_cosine_warms_up_and_ends_at_zero():
     assert schedule(15) == pytest.approx(2.0)
     assert schedule(15 + 25 / 2) == pytest.approx(1.0)
     assert schedule(40) == pytest.approx(0, abs=1e-7)
+    short = optimizer.learning_rate_schedule(config, 10, max_epochs=1)
+    assert short(5) == pytest.approx(2.0)
+    assert short(10) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -389,5 +389,8 @@ def test_settings_that_cannot_run_are_named(
     tmp_path, classification, key, value, message
 ):
     config = small_config(**{key: value})
+    if value != 999:
+        with pytest.raises(ConfigError, match=message):
+            train.check_settings(config)
     with pytest.raises(ConfigError, match=message):
         train.train_and_evaluate(config, tmp_path, classification, FOLD)
