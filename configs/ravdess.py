@@ -3,8 +3,8 @@
     python -m diccoser_jax.main --config=configs/ravdess.py \
         --config.data.manual_dir=DIR --workdir=DIR
 
-``DIR`` holds ``Actor_01`` to ``Actor_24``. Five speaker-disjoint folds. The utterances end
-with about a second of silence: windows of 4 s hold nearly all of the speech.
+``DIR`` holds ``Actor_01`` to ``Actor_24``. Five speaker-disjoint folds. The utterances
+end with about a second of silence: windows of 4 s hold nearly all of the speech.
 
 RAVDESS_EXPECTED
 """
