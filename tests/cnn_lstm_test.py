@@ -50,7 +50,8 @@ def test_everything_after_the_convolutions_equals_numpy():
     params = variables["params"]
     for name in ("OptimizedLSTMCell_0", "OptimizedLSTMCell_1"):
         x = _lstm(params[name], x)
-    frames = x @ np.asarray(params["output"]["kernel"]) + params["output"]["bias"]
+    output_layer = jax.tree.map(np.asarray, params["output"])
+    frames = x @ output_layer["kernel"] + output_layer["bias"]
     np.testing.assert_allclose(output.frames, frames, atol=1e-6)
     np.testing.assert_allclose(output.pooled, frames.mean(axis=1), atol=1e-6)
     assert output.local_context is None

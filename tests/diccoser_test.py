@@ -93,7 +93,7 @@ def test_outputs_depend_on_the_receptive_field_and_nothing_else(config):
     @jax.grad
     def gradient(waveform):
         output = model.apply(variables, waveform, conditioning)
-        return jnp.sum(output.frames[:, t] * jnp.arange(1.0, 4.0))
+        return jnp.sum(output.frames[:, t] * jnp.arange(1.0, 4.0)[None])
 
     touched = np.flatnonzero(gradient(waveform)[0])
     end = 640 * (t + 1)

@@ -74,9 +74,12 @@ def test_block_is_the_formula_of_the_paper(conditioned):
     x, y = _random(2, 12, 4), _random(2, 12, 3, seed=3) if conditioned else None
     block = layers.DilatedCausalBlock(features=4, dilation=3)
     variables = block.init(jax.random.key(1), x, y, train=False)
-    p = variables["params"]
+    p = jax.tree.map(np.asarray, variables["params"])
     statistics = {"mean": _random(4, seed=5), "var": jnp.exp(_random(4, seed=6))}
+    statistics = jax.tree.map(np.asarray, statistics)
     variables = {"params": p, "batch_stats": {"BatchNorm_0": statistics}}
+
+    x = np.asarray(x)
 
     def lag(sequence, steps):
         padded = np.pad(sequence, ((0, 0), (steps, 0), (0, 0)))
@@ -85,6 +88,7 @@ def test_block_is_the_formula_of_the_paper(conditioned):
     z = lag(x, 3) @ p["filter"]["kernel"][0] + x @ p["filter"]["kernel"][1]
     if conditioned:
         v = p["filter_conditioning"]["kernel"]
+        y = np.asarray(y)
         z += lag(y, 1) @ v[0] + y @ v[1]
     z = (z - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-5)
     z = np.maximum(z * p["BatchNorm_0"]["scale"] + p["BatchNorm_0"]["bias"], 0)
@@ -98,7 +102,8 @@ def test_gated_block_is_the_formula_of_wavenet():
     block = layers.DilatedCausalBlock(features=4, dilation=2, gated=True)
     variables = block.init(jax.random.key(1), x, y, train=False)
     assert set(variables) == {"params"}
-    p = variables["params"]
+    p = jax.tree.map(np.asarray, variables["params"])
+    x, y = np.asarray(x), np.asarray(y)
 
     def convolve(name, sequence, lag):
         padded = np.pad(sequence, ((0, 0), (lag, 0), (0, 0)))

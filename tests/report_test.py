@@ -132,8 +132,8 @@ def test_classification(tmp_path):
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# diccoser_cs on some_corpus\n")
     assert table(text, "measure")[1:] == [
-        ["**UA** (mean recall)", "**0.650**", "0.333, chance"],
-        ["WA (accuracy)", "0.750", "0.833, largest class only"],
+        ["**UA (mean recall)**", "**0.650**", "0.333, chance"],
+        ["**WA (accuracy)**", "**0.750**", "0.833, largest class only"],
     ]
     assert table(text, "class")[1:] == [
         ["anger", "0.800", "8", "10"],

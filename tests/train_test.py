@@ -82,11 +82,11 @@ def _assert_equal(a, b):
     ids=["diccoser_cs", "v2-log_mel", "cnn_lstm"],
 )
 def test_a_few_steps_lower_the_loss_and_repeat_bit_for_bit(model):
-    step = jax.jit(train.train_step)
+    step, tx = jax.jit(train.train_step), optax.adam(3e-3)
     batch, rng = _batch(), jax.random.key(1)
 
     def run():
-        state, found = _state(model, optax.adam(3e-3)), []
+        state, found = _state(model, tx), []
         for _ in range(40):
             state, metrics = step(state, batch, rng)
             found.append(float(metrics["loss"]))
