@@ -501,15 +501,17 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         repeated = [group for group in groups if len(group) > 1]
         if not repeated:
             return
-        names = [
-            " = ".join(recording.id for recording in group)
-            for group in repeated[:_MOST_NAMES_IN_A_WARNING]
-        ]
-        more = ", ..." if len(repeated) > len(names) else ""
+        names, room = [], _MOST_NAMES_IN_A_WARNING
+        for group in repeated:
+            if len(group) > room:
+                break
+            names.append(" = ".join(recording.id for recording in group))
+            room -= len(group)
+        more = ["..."] if len(repeated) > len(names) else []
         across = sum(len({recording.unit for recording in g}) > 1 for g in repeated)
         self.warn(
             f"Identical audio under several names: {len(repeated)} sets, {across} of "
-            f"them across units: {', '.join(names)}{more}."
+            f"them across units: {', '.join(names + more)}."
         )
 
     def _shards(
