@@ -10,7 +10,7 @@ import pytest
 import configs
 from configs import default
 from diccoser_jax import config as config_lib
-from diccoser_jax import optimizer, train
+from diccoser_jax import folds, optimizer, train
 
 FILES = sorted(
     path.stem
@@ -80,3 +80,16 @@ def test_a_changed_configuration_is_refused_but_a_moved_corpus_is_not(tmp_path):
         config_lib.check_same(config, path)
     assert "seed: was 0, is 7" in str(error)
     assert "model.network: was 'diccoser_cs', is 'cnn_lstm'" in str(error)
+
+
+def test_the_plan_of_recola_splits_each_of_five_groups():
+    config = importlib.import_module("configs.recola").get_config()
+    units = [f"{part}_{i}" for part in ("train", "dev") for i in range(1, 10)]
+    made = folds.explicit(config.folds.explicit, units)
+    dealt = folds.split_fold(dict.fromkeys(units, "unknown"), 5, seed=0)
+    for fold, expected in zip(made, dealt, strict=True):
+        assert sorted(fold.train) == sorted(expected.train)
+        assert fold.validation == expected.validation
+        assert fold.test == expected.test
+    judged = [unit for fold in made for unit in fold.validation + fold.test]
+    assert sorted(judged) == sorted(units)
