@@ -54,24 +54,30 @@ def test_a_zero_gradient_shrinks_kernels_and_nothing_else(config):
 
 
 def test_l2_is_the_gradient_of_a_term_in_the_loss():
-    """The paper's recipe, against RMSProp on loss + c·Σw² over kernels."""
-    c, target = 1e-2, 0.5
+    """The paper's recipe, against RMSProp on loss + c·Σw² over kernels.
+
+    RMSProp forgets the scale of a gradient: only where the two terms oppose each other,
+    near the minimum, would a wrong factor show.
+    """
+    c, target = 0.3, 0.5
 
     def loss(params, penalty):
         leaves = jax.tree.leaves(params)
         data_loss = sum(jnp.sum((leaf - target) ** 2) for leaf in leaves)
         return data_loss + penalty * jnp.sum(params["conv"]["kernel"] ** 2)
 
-    ours = optimizer.create_optimizer(_config(l2=c), 10, 2)
-    plain = optax.rmsprop(1e-4)
+    ours = optimizer.create_optimizer(_config(l2=c, learning_rate=0.1), 10, 2)
+    plain = optax.rmsprop(0.1)
     a, b = PARAMS, PARAMS
     state_a, state_b = ours.init(a), plain.init(b)
-    for _ in range(5):
+    for _ in range(30):
         updates, state_a = ours.update(jax.grad(loss)(a, 0.0), state_a, a)
         a = optax.apply_updates(a, updates)
         updates, state_b = plain.update(jax.grad(loss)(b, c), state_b, b)
         b = optax.apply_updates(b, updates)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b
+    )
 
 
 def test_adam_with_weight_decay_is_adamw():
