@@ -23,9 +23,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from diccoser_jax import audio
-
-FRAME_RATE_HZ = 25
-FRAME_SAMPLES = audio.SAMPLE_RATE_HZ // FRAME_RATE_HZ
+from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES
 
 EVALUATION_SUFFIX = "_eval"
 

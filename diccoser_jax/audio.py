@@ -11,6 +11,8 @@ import soundfile
 import soxr
 
 SAMPLE_RATE_HZ = 16_000
+FRAME_RATE_HZ = 25  # of every network's outputs, and of labels over time
+FRAME_SAMPLES = SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
 LFS_POINTER = (
     b"version https://git-lfs"  # What a file begins with whose content is not there.
 )

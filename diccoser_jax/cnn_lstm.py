@@ -11,7 +11,6 @@ import dataclasses
 import jax
 from flax import linen as nn
 
-from diccoser_jax import features as features_lib
 from diccoser_jax import layers
 from diccoser_jax.diccoser import FRONTENDS, check_waveform
 
@@ -84,10 +83,7 @@ class CnnLstm(nn.Module):
                 "The CNN-LSTM cannot stream: its centred convolutions see the future. "
                 "Use one of the DiCCOSER networks."
             )
-        x = waveform[..., None]
-        if c.frontend == "log_mel":
-            past = features_lib.MEL_WINDOW_SAMPLES - features_lib.MEL_HOP_SAMPLES
-            x = features_lib.log_mel(layers.with_past(self, x, past)[..., 0])
+        x = layers.hear(self, waveform, c.frontend)
         for features, width, pool in zip(c.conv_features, c.conv_widths, c.pools):
             x = nn.relu(nn.Conv(features, (width,), padding="SAME")(x))
             x = layers.max_pool(x, pool)

@@ -13,9 +13,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diccoser_jax.audio import SAMPLE_RATE_HZ
+from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from diccoser_jax.config import ConfigError
-from diccoser_jax.features import FRAME_RATE_HZ, FRAME_SAMPLES
 
 Batch = dict[str, np.ndarray]
 

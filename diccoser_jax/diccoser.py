@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from diccoser_jax import features as features_lib
 from diccoser_jax import layers
-from diccoser_jax.features import FRAME_SAMPLES
+from diccoser_jax.audio import FRAME_SAMPLES
 
 NETWORKS = ("diccoser", "diccoser_cs", "diccoser_cs_v2")
 FRONTENDS = ("raw", "log_mel")
@@ -178,14 +178,7 @@ class LocalNetwork(nn.Module):
     ) -> jax.Array:
         """Maps ``[batch, samples]`` to ``[batch, samples / 640, features]``."""
         c = self.config
-        x = waveform[..., None]
-        if c.frontend == "log_mel":
-            x = layers.with_past(
-                self,
-                x,
-                features_lib.MEL_WINDOW_SAMPLES - features_lib.MEL_HOP_SAMPLES,
-            )
-            x = features_lib.log_mel(x[..., 0])
+        x = layers.hear(self, waveform, c.frontend)
         x = layers.CausalConv(c.features, c.stem_width, name="stem")(x)
         x = layers.max_pool(x, c.stem_pool)
         for stack, pool in enumerate(c.stack_pools):

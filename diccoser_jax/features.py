@@ -10,10 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diccoser_jax.audio import SAMPLE_RATE_HZ
-
-FRAME_RATE_HZ = 25
-FRAME_SAMPLES = SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
+from diccoser_jax.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 # Paper, section 5.3: window 0.04 s, 50 % overlap, 40 bands in 0-7600 Hz.
 MEL_WINDOW_SAMPLES = 640

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from diccoser_jax import features
+
 CARRY = "carry"
 
 # Some thirty blocks add up in a network. Each starts with a small share, so that the
@@ -73,6 +75,24 @@ def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
     x = jnp.concatenate([past.value, x], axis=1)
     past.value = x[:, x.shape[1] - length :]
     return x
+
+
+def hear(module: nn.Module, waveform: jax.Array, frontend: str) -> jax.Array:
+    """What the first layer of a network gets.
+
+    Args:
+      module: the bound module that owns the carry.
+      waveform: ``[batch, samples]``.
+      frontend: ``raw`` or ``log_mel``.
+
+    Returns:
+      ``[batch, samples, 1]``, or ``[batch, samples / 320, 40]`` at 50 Hz.
+    """
+    x = waveform[..., None]
+    if frontend == "raw":
+        return x
+    overlap = features.MEL_WINDOW_SAMPLES - features.MEL_HOP_SAMPLES
+    return features.log_mel(with_past(module, x, overlap)[..., 0])
 
 
 class CausalConv(nn.Module):

@@ -1,12 +1,13 @@
 """What a run says while it goes: progress bar, ``metrics.jsonl``, TensorBoard."""
 
 import json
-import os
 import pathlib
 from typing import Any
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from diccoser_jax import files
 
 
 class Log:
@@ -45,10 +46,7 @@ class Log:
         self._score_name = score_name
         self._losses: list[float] = []
         path = workdir / "metrics.jsonl"
-        kept = _lines_until(path, step)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, path)
+        files.replace(path, "".join(_lines_until(path, step)).encode())
         self._file = path.open("a", buffering=1)
         # The suffix keeps two files apart that are made in the same second.
         self._events = SummaryWriter(

@@ -19,9 +19,9 @@ stacking); --config.model.block=relu or gated (WaveNet's). Recipes: the paper's 
 --config=configs/emodb.py:paper, the default by :tuned.
 """
 
+import dataclasses
 import importlib.metadata
 import json
-import os
 import pathlib
 import shlex
 import sys
@@ -36,7 +36,7 @@ from configs import default
 from data_prep import build
 from data_prep.corpus import CorpusError
 from diccoser_jax import config as config_lib
-from diccoser_jax import data, folds, report, train
+from diccoser_jax import data, files, folds, report, train
 from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
 
@@ -136,11 +136,7 @@ def protocol(
 ) -> dict[str, Any]:
     """What makes two results comparable, or not; JSON-able."""
     metadata = corpus.metadata
-    sides = {
-        "train": fold.train,
-        "validation": fold.validation,
-        "test": fold.test,
-    }
+    sides = dataclasses.asdict(fold)
     names = "class_names" if corpus.task == "classification" else "dimension_names"
     return {
         "corpus": corpus.name,
@@ -174,10 +170,7 @@ def _describe_plan(settings: ml_collections.ConfigDict) -> str:
 
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    files.replace(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def main(argv: list[str]) -> None:

@@ -17,9 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # No pyplot: no window, no global state.
 from matplotlib.ticker import MaxNLocator
 
-from diccoser_jax import metrics
-
-FRAME_RATE_HZ = 25  # Of the networks' outputs, one frame for each 640 samples.
+from diccoser_jax import files, metrics
+from diccoser_jax.audio import FRAME_RATE_HZ
 
 # Two colours that stay apart for colour-blind readers (Okabe and Ito 2008), and grey.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#767676"
@@ -157,18 +156,12 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
     for name, figure in figures.items():
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=150, bbox_inches="tight")
-        _replace(workdir / f"{name}.png", png.getvalue())
+        files.replace(workdir / f"{name}.png", png.getvalue())
 
     report = workdir / "report.md"
     text = "\n".join(_compose(results, figures))
-    _replace(report, text.encode("utf-8"))
+    files.replace(report, text.encode("utf-8"))
     return report
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 # The page.

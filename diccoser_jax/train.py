@@ -20,11 +20,11 @@ from flax.training import train_state
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from diccoser_jax import data, evaluate, layers, losses, optimizer
+from diccoser_jax.audio import FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import NETWORKS, Diccoser, DiccoserConfig
-from diccoser_jax.features import FRAME_SAMPLES
 from diccoser_jax.folds import Fold
 from diccoser_jax.log import Log
 
@@ -132,7 +132,7 @@ def train_step(
       rng: the run's key; the step's own is folded from it.
 
     Returns:
-      The state after the step, and scalars ``loss`` and ``gradient_norm``.
+      The state after the step, and the scalar ``loss``.
     """
     rng = jax.random.fold_in(rng, state.step)
 
@@ -150,7 +150,7 @@ def train_step(
         state.params
     )
     state = state.apply_gradients(grads=gradient, batch_stats=batch_stats)
-    return state, {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+    return state, {"loss": loss}
 
 
 def batch_statistics(state: TrainState, audio: jax.Array, *, model: nn.Module) -> Any:

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from diccoser_jax import features
+from diccoser_jax import audio, features
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def waveform() -> np.ndarray:
 
 
 def test_time_grid_is_25_hz():
-    assert features.FRAME_SAMPLES == 640
-    assert features.FRAME_RATE_HZ * features.FRAME_SAMPLES == 16_000
+    assert audio.FRAME_SAMPLES == 640
+    assert audio.FRAME_RATE_HZ * audio.FRAME_SAMPLES == 16_000
 
 
 def test_log_mel_equals_librosa(waveform):
