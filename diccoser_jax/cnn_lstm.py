@@ -9,10 +9,11 @@ neither causal nor able to stream.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
-from diccoser_jax import layers
-from diccoser_jax.diccoser import FRONTENDS, check_waveform
+from diccoser_jax import layers, ops
+from diccoser_jax.diccoser import COMPUTE_DTYPES, FRONTENDS, check_waveform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,8 @@ class CnnLstmConfig:
       lstm_features: units of each LSTM layer.
       lstm_layers: how many.
       dropout_rate: after each pooling.
+      compute_dtype: of activations, ``float32`` or ``bfloat16``; parameters and the
+        output layer are float32 in any case.
     """
 
     outputs: int = 4
@@ -36,12 +39,17 @@ class CnnLstmConfig:
     lstm_features: int = 256
     lstm_layers: int = 2
     dropout_rate: float = 0.5
+    compute_dtype: str = "float32"
 
     def __post_init__(self):
         object.__setattr__(self, "conv_features", tuple(self.conv_features))
         object.__setattr__(self, "conv_widths", tuple(self.conv_widths))
         if self.frontend not in FRONTENDS:
             raise ValueError(f"frontend={self.frontend!r} is not one of {FRONTENDS}.")
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise ValueError(
+                f"compute_dtype={self.compute_dtype!r} is not one of {COMPUTE_DTYPES}."
+            )
         if not len(self.conv_features) == len(self.conv_widths) == len(self.pools):
             raise ValueError(
                 f"conv_features={self.conv_features} and conv_widths="
@@ -85,12 +93,13 @@ class CnnLstm(nn.Module):
             )
         x = layers.hear(self, waveform, c.frontend)
         for features, width, pool in zip(c.conv_features, c.conv_widths, c.pools):
-            x = nn.relu(nn.Conv(features, (width,), padding="SAME")(x))
-            x = layers.max_pool(x, pool)
+            x = nn.Conv(features, (width,), padding="SAME", dtype=c.compute_dtype)(x)
+            x = nn.relu(x)
+            x = ops.max_pool(x, pool)
             x = nn.Dropout(c.dropout_rate, deterministic=not train)(x)
         for _ in range(c.lstm_layers):
-            x = nn.RNN(nn.OptimizedLSTMCell(c.lstm_features))(x)
-        outputs = nn.Dense(c.outputs, name="output")(x)
+            x = nn.RNN(nn.OptimizedLSTMCell(c.lstm_features, dtype=c.compute_dtype))(x)
+        outputs = nn.Dense(c.outputs, name="output")(x.astype(jnp.float32))
         # The mean commutes with the affine output layer: this is global average
         # pooling of the LSTM's outputs, then the classifier.
         return layers.Output(outputs, outputs.mean(axis=1), None)

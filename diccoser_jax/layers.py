@@ -15,9 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
-from diccoser_jax import features
+from diccoser_jax import features, ops
 
 CARRY = "carry"
 
@@ -44,6 +43,21 @@ class Output(NamedTuple):
     local_context: jax.Array | None
 
 
+def streaming(module: nn.Module) -> bool:
+    """Whether this call goes on where the carry of the last one ended.
+
+    Raises:
+      ValueError: if there is a carry that may not be advanced.
+    """
+    advances = module.is_mutable_collection(CARRY) and not module.is_initializing()
+    if not advances and module.has_variable(CARRY, "past"):
+        raise ValueError(
+            "A carry was given that may not be advanced: "
+            f'call apply(..., mutable="{CARRY}").'
+        )
+    return advances
+
+
 def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
     """Prepends the last ``length`` inputs that this module has seen.
 
@@ -57,13 +71,7 @@ def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
     Returns:
       ``[batch, length + time, channels]``.
     """
-    streaming = module.is_mutable_collection(CARRY) and not module.is_initializing()
-    if not streaming:
-        if module.has_variable(CARRY, "past"):
-            raise ValueError(
-                "A carry was given that may not be advanced: "
-                f'call apply(..., mutable="{CARRY}").'
-            )
+    if not streaming(module):
         return jnp.pad(x, ((0, 0), (length, 0), (0, 0)))
     shape = (x.shape[0], length, x.shape[2])
     past = module.variable(CARRY, "past", jnp.zeros, shape, x.dtype)
@@ -103,46 +111,75 @@ class CausalConv(nn.Module):
       width: taps.
       dilation: time steps from tap to tap.
       use_bias: False before batch norm, where a bias has no effect and no gradient.
+      pool: maximum of each so many outputs, which are never all in memory; needs
+        dilation 1.
     """
 
     features: int
     width: int
     dilation: int = 1
     use_bias: bool = True
+    pool: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps ``[batch, time, channels]`` to ``[batch, time, features]``."""
+        """Maps ``[batch, time, channels]`` to ``[batch, time / pool, features]``.
+
+        Computes in the dtype of x, on parameters in float32.
+        """
         shape = (self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        past_length = (self.width - 1) * self.dilation
-        y = lax.conv_general_dilated(
-            with_past(self, x, past_length) if past_length else x,
-            kernel,
-            window_strides=(1,),
-            padding="VALID",
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
+        kernel = kernel.astype(x.dtype)
+        past = (self.width - 1) * self.dilation
+        if self.pool > 1:
+            y = ops.convolve_and_pool(with_past(self, x, past), kernel, self.pool)
+        elif past and streaming(self):
+            y = ops.convolve(with_past(self, x, past), kernel, self.dilation)
+        else:
+            y = ops.convolve(x, kernel, self.dilation, past)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y += bias[None, None]
+            y += bias[None, None].astype(x.dtype)
         return y
 
 
-def max_pool(x: jax.Array, size: int) -> jax.Array:
-    """Maximum of each ``size`` consecutive time steps.
+class BatchNormOfDropout(nn.Module):
+    """Dropout, batch norm, ReLU: the middle of a block (paper, section 3.1).
 
-    Args:
-      x: ``[batch, time, channels]``, time a multiple of ``size``.
-      size: window and stride.
-
-    Returns:
-      ``[batch, time / size, channels]``.
+    Attributes:
+      dropout_rate: share of the inputs that training zeroes.
+      momentum: weight of the past in the running statistics.
+      epsilon: added to the variance.
     """
-    if size == 1:
-        return x
-    return x.reshape(x.shape[0], -1, size, x.shape[2]).max(axis=2)
+
+    dropout_rate: float
+    momentum: float
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps ``[batch, time, channels]`` to the same shape."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        variance = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train:
+            factor = scale * jax.lax.rsqrt(variance.value + self.epsilon)
+            offset = bias - mean.value * factor
+            y = x * factor[None, None] + offset[None, None]
+            return nn.relu(y).astype(x.dtype)
+        words = None
+        if self.dropout_rate:
+            words = ops.random_words(
+                self.make_rng("dropout"), x.shape, self.dropout_rate
+            )
+        y, *batch = ops.dropout_norm_relu(
+            x, words, scale, bias, self.dropout_rate, self.epsilon
+        )
+        for running, value in zip((mean, variance), batch):
+            running.value = self.momentum * running.value + (1 - self.momentum) * value
+        return y
 
 
 class DilatedCausalBlock(nn.Module):
@@ -172,7 +209,10 @@ class DilatedCausalBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, conditioning: jax.Array | None = None, *, train: bool
+        self,
+        x: jax.Array,
+        conditioning: jax.Array | None = None,
+        train: bool = False,
     ) -> jax.Array:
         """Maps x and, optionally, a sequence of the same length, to x's shape.
 
@@ -196,7 +236,14 @@ class DilatedCausalBlock(nn.Module):
             z = jnp.tanh(convolve("filter")) * nn.sigmoid(convolve("gate"))
         else:
             z = convolve("filter")
-            z = nn.Dropout(self.dropout_rate, deterministic=not train)(z)
-            z = nn.BatchNorm(not train, momentum=self.batch_norm_momentum)(z)
-            z = nn.relu(z)
-        return x + nn.Dense(self.features, kernel_init=_SMALL, name="residual")(z)
+            z = BatchNormOfDropout(
+                self.dropout_rate, self.batch_norm_momentum, name="BatchNorm_0"
+            )(z, train=train)
+        residual = nn.Dense(
+            self.features,
+            dtype=x.dtype,
+            kernel_init=_SMALL,
+            dot_general=lambda x, kernel, *_, **__: ops.matmul(x, kernel),
+            name="residual",
+        )
+        return x + residual(z)

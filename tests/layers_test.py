@@ -1,5 +1,7 @@
 """Tests for `../diccoser_jax/layers.py`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,18 +59,6 @@ def test_carry_must_be_advanced_and_keeps_its_batch():
         conv.apply({**variables, **carry}, x[:1], mutable="carry")
 
 
-def test_max_pool_equals_flax_and_its_gradient_goes_to_one_maximum():
-    x = _random(2, 20, 3)
-    np.testing.assert_array_equal(
-        layers.max_pool(x, 5), nn.max_pool(x, (5,), strides=(5,))
-    )
-    gradient = jax.grad(lambda x: layers.max_pool(x, 5).sum())(x)
-    windows = np.asarray(x).reshape(2, 4, 5, 3)
-    expected = windows == windows.max(axis=2, keepdims=True)
-    np.testing.assert_array_equal(gradient, expected.reshape(x.shape))
-    np.testing.assert_array_equal(layers.max_pool(x, 1), x)
-
-
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_block_is_the_formula_of_the_paper(conditioned):
     x, y = _random(2, 12, 4), _random(2, 12, 3, seed=3) if conditioned else None
@@ -120,6 +110,47 @@ def test_gated_block_is_the_formula_of_wavenet():
     )
 
 
+class _FlaxBlock(nn.Module):
+    """`layers.DilatedCausalBlock` without dropout, made of Flax's layers."""
+
+    dilation: int
+
+    @nn.compact
+    def __call__(self, x):
+        z = nn.Conv(
+            x.shape[-1],
+            (2,),
+            padding=((self.dilation, 0),),
+            kernel_dilation=self.dilation,
+            use_bias=False,
+            name="filter",
+        )(x)
+        z = nn.BatchNorm(use_running_average=False, momentum=0.9)(z)
+        return x + nn.Dense(x.shape[-1], name="residual")(nn.relu(z))
+
+
+def test_training_block_equals_flax():
+    x, cotangent = _random(3, 20, 4), _random(3, 20, 4, seed=2)
+    block = layers.DilatedCausalBlock(
+        features=4, dilation=3, dropout_rate=0.0, batch_norm_momentum=0.9
+    )
+    variables = jax.jit(block.init)(jax.random.key(1), x)
+    rng = np.random.default_rng(3)
+    variables = jax.tree.map(lambda a: a + 0.3 * rng.random(a.shape), variables)
+
+    def loss(params, x, apply):
+        variables_ = {**variables, "params": params}
+        y, updated = apply(variables_, x, mutable="batch_stats")
+        return (y * cotangent).sum(), (y, updated)
+
+    gradient = jax.jit(jax.grad(loss, (0, 1), has_aux=True), static_argnums=2)
+    block_apply = functools.partial(block.apply, train=True)
+    actual = gradient(variables["params"], x, block_apply)
+    expected = gradient(variables["params"], x, _FlaxBlock(dilation=3).apply)
+    compare = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=2e-5)
+    jax.tree.map(compare, actual, expected)
+
+
 def test_dropout_comes_before_batch_norm():
     """Its rescaling then raises the variance that batch norm sees in training."""
     x = _random(64, 50, 8)
@@ -128,14 +159,9 @@ def test_dropout_comes_before_batch_norm():
         block = layers.DilatedCausalBlock(
             features=8, dilation=1, dropout_rate=rate, batch_norm_momentum=0.0
         )
-        variables = block.init(jax.random.key(1), x, train=False)
-        _, updates = block.apply(
-            variables,
-            x,
-            train=True,
-            rngs={"dropout": jax.random.key(2)},
-            mutable="batch_stats",
-        )
+        variables = jax.jit(block.init)(jax.random.key(1), x)
+        train = functools.partial(block.apply, train=True, mutable="batch_stats")
+        _, updates = jax.jit(train)(variables, x, rngs={"dropout": jax.random.key(2)})
         return updates["batch_stats"]["BatchNorm_0"]["var"]
 
     # Kept values are doubled, half are zeroed: E[(2 z)^2] / 2 = 2 E[z^2].
