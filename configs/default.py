@@ -43,14 +43,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.frontend = "log_mel"  # raw
     config.model.aggregation = "rms"  # max; the networks with context stacking
     config.model.dropout_rate = 0.5
+    config.model.compute_dtype = "float32"  # bfloat16: activations only
     # The DiCCOSER networks only:
     config.model.features = 64  # channels of every convolution
     config.model.local_stacks = 7
     config.model.block = "relu"  # gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
+    config.model.rematerialise = False  # less memory, more time: for long windows
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 10
+    config.train.microbatches = 1  # parts of a batch, one after the other: less memory
     config.train.max_epochs = 40
     config.train.patience_epochs = 20  # stop so long after the best validation score
     config.train.log_every_steps = 10

@@ -29,9 +29,12 @@ def eval_step(
       The outputs, the mean loss over the sequences that count, and their number.
     """
     output = state.apply_fn(state.variables, batch["audio"])
-    mask = batch["mask"]
-    sequences = jnp.any(mask.reshape(mask.shape[0], -1) > 0, axis=1).sum()
-    return output, state.loss_fn(output, batch), sequences
+    return output, state.loss_fn(output, batch), count_sequences(batch["mask"])
+
+
+def count_sequences(mask: jax.Array) -> jax.Array:
+    """How many of ``[batch, ...]`` count at all: a mean loss is the mean over them."""
+    return jnp.any(mask.reshape(mask.shape[0], -1) > 0, axis=1).sum()
 
 
 def evaluate(

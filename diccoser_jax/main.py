@@ -27,6 +27,7 @@ import shlex
 import sys
 from typing import Any
 
+import jax
 import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -36,7 +37,7 @@ from configs import default
 from data_prep import build
 from data_prep.corpus import CorpusError
 from diccoser_jax import config as config_lib
-from diccoser_jax import data, files, folds, report, train
+from diccoser_jax import data, files, folds, memory, report, train
 from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
 
@@ -179,6 +180,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}: flags begin with --.")
     logging.set_verbosity(logging.WARNING)
     command = shlex.join(["python", "-m", "diccoser_jax.main", *sys.argv[1:]])
+    prepare_machine()
     try:
         config = flags.FLAGS.config
         name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
@@ -189,6 +191,17 @@ def main(argv: list[str]) -> None:
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
     print(f"Report: {workdir / 'report.md'}")
+
+
+def prepare_machine() -> None:
+    """What makes steps and second starts faster, unless the flags forbid it."""
+    if flags.FLAGS.keep_memory:
+        memory.keep_freed()
+    # A cache that the environment names has precedence.
+    if flags.FLAGS.compilation_cache and not jax.config.jax_compilation_cache_dir:
+        folder = pathlib.Path(flags.FLAGS.compilation_cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def define_flags() -> None:
@@ -208,6 +221,18 @@ def define_flags() -> None:
         None,
         "Folder for checkpoints, logs, results.json and report.md; the same command "
         "goes on where it stopped. Default: runs/<corpus>-fold<n>.",
+    )
+    flags.DEFINE_string(
+        "compilation_cache",
+        "~/.cache/diccoser_jax/compiled",
+        "Folder for compiled programs, so that the next run starts at once; '' for "
+        "none. JAX_COMPILATION_CACHE_DIR has precedence.",
+    )
+    flags.DEFINE_bool(
+        "keep_memory",
+        True,
+        "Under Linux, keep freed memory for the next step: on CPU nearly twice as "
+        "fast, but the process stays as large as it ever was.",
     )
 
 

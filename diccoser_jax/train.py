@@ -66,7 +66,10 @@ def create_model(
         if config.network == "cnn_lstm":
             return CnnLstm(
                 CnnLstmConfig(
-                    outputs, config.frontend, dropout_rate=config.dropout_rate
+                    outputs,
+                    config.frontend,
+                    dropout_rate=config.dropout_rate,
+                    compute_dtype=config.compute_dtype,
                 )
             )
     except ValueError as error:
@@ -121,7 +124,7 @@ def create_state(
 
 
 def train_step(
-    state: TrainState, batch: data.Batch, rng: jax.Array
+    state: TrainState, batch: data.Batch, rng: jax.Array, *, microbatches: int = 1
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent. Pure: jit, shard and donate it where you call it.
 
@@ -130,15 +133,19 @@ def train_step(
       batch: ``audio`` ``[batch, samples]``, ``target`` and ``mask`` as in
         `data.train_batches`.
       rng: the run's key; the step's own is folded from it.
+      microbatches: so many equal parts of the batch go through the network one after
+        the other, and their gradients are averaged, each weighted by the sequences
+        that count in it: the step of a large batch in the memory of a small one. Batch
+        norm sees each part alone.
 
     Returns:
       The state after the step, and the scalar ``loss``.
     """
     rng = jax.random.fold_in(rng, state.step)
 
-    def objective(params):
+    def objective(params, batch_stats, batch, rng):
         output, updates = state.apply_fn(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": params, "batch_stats": batch_stats},
             batch["audio"],
             train=True,
             rngs={"dropout": rng},
@@ -146,9 +153,37 @@ def train_step(
         )
         return state.loss_fn(output, batch), updates.get("batch_stats", {})
 
-    (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
-        state.params
-    )
+    gradient_of = jax.value_and_grad(objective, has_aux=True)
+    if microbatches == 1:
+        (loss, batch_stats), gradient = gradient_of(
+            state.params, state.batch_stats, batch, rng
+        )
+    else:
+
+        def accumulate(carry, part):
+            batch, rng = part
+            batch_stats, sums = carry
+            (loss, batch_stats), gradient = gradient_of(
+                state.params, batch_stats, batch, rng
+            )
+            sequences = evaluate.count_sequences(batch["mask"]).astype(loss.dtype)
+            terms = jax.tree.map(lambda x: x * sequences, (loss, gradient))
+            sums = jax.tree.map(jnp.add, sums, (*terms, sequences))
+            return (batch_stats, sums), None
+
+        # Every n-th sequence, so that each part is spread over all devices.
+        parts = jax.tree.map(
+            lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+        zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(())
+        (batch_stats, (loss, gradient, sequences)), _ = jax.lax.scan(
+            accumulate,
+            (state.batch_stats, zeros),
+            (parts, jax.random.split(rng, microbatches)),
+        )
+        loss, gradient = jax.tree.map(
+            lambda x: x / jnp.maximum(sequences, 1), (loss, gradient)
+        )
     state = state.apply_gradients(grads=gradient, batch_stats=batch_stats)
     return state, {"loss": loss}
 
@@ -188,19 +223,36 @@ def pool_batch_statistics(statistics: Sequence[Any]) -> Any:
     return traverse_util.unflatten_dict(pooled)
 
 
-def data_parallel(batch_size: int) -> tuple[NamedSharding, NamedSharding]:
+def compiler_options(*, rematerialise: bool) -> dict[str, str]:
+    """What ``jax.jit`` of a training step needs to be told.
+
+    On CPU, XLA removes the barriers of rematerialisation before it merges equal
+    computations, and so would keep what was to be computed again.
+    """
+    if rematerialise and jax.default_backend() == "cpu":
+        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    return {}
+
+
+def data_parallel(
+    batch_size: int, microbatches: int = 1
+) -> tuple[NamedSharding, NamedSharding]:
     """Shardings over all local devices: copies for the state, shares for a batch.
 
     Raises:
       ConfigError: if the batch cannot be shared evenly.
     """
     devices = jax.local_devices()
-    if batch_size % len(devices):
-        below = batch_size // len(devices) * len(devices)
-        sizes = [size for size in (below, below + len(devices)) if size]
+    shares = len(devices) * microbatches
+    if batch_size % shares:
+        below = batch_size // shares * shares
+        sizes = [size for size in (below, below + shares) if size]
+        among = f"{len(devices)} devices"
+        if microbatches > 1:
+            among += f" in train.microbatches={microbatches} parts"
         raise ConfigError(
-            f"train.batch_size={batch_size} cannot be shared by {len(devices)} "
-            f"devices; the nearest that can: {' or '.join(map(str, sizes))}."
+            f"train.batch_size={batch_size} cannot be shared by {among}; the nearest "
+            f"that can: {' or '.join(map(str, sizes))}."
         )
     # Under Auto, a jitted program computes what it would on one device, batch norm
     # over the whole batch included. (Explicit, the default, breaks Linen's dropout.)
@@ -254,12 +306,14 @@ def train_and_evaluate(
       ConfigError: if settings do not fit the corpus or the devices.
     """
     batch_size, window_seconds = config.train.batch_size, config.data.window_seconds
-    replicated, shared = data_parallel(batch_size)
+    microbatches = config.train.microbatches
+    replicated, shared = data_parallel(batch_size, microbatches)
     jit_train_step = jax.jit(
-        train_step,
+        functools.partial(train_step, microbatches=microbatches),
         in_shardings=(replicated, shared, replicated),
         out_shardings=replicated,
         donate_argnums=0,
+        compiler_options=compiler_options(rematerialise=config.model.rematerialise),
     )
     score = functools.partial(
         evaluate.evaluate,
@@ -362,7 +416,16 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     create_model(config.model, outputs=2, window_frames=frames)
     optimizer.create_optimizer(config.optimizer, steps_per_epoch=1, max_epochs=1)
     data.Augmentation(**config.augmentation)
-    data_parallel(config.train.batch_size)
+    if config.train.microbatches < 1:
+        raise ConfigError(
+            f"train.microbatches={config.train.microbatches} must be at least 1."
+        )
+    if config.train.microbatches > 1 and config.train.pooled_ccc:
+        raise ConfigError(
+            "train.pooled_ccc=True takes one CCC over the whole batch, which cannot be "
+            f"had from train.microbatches={config.train.microbatches} parts of it."
+        )
+    data_parallel(config.train.batch_size, config.train.microbatches)
 
 
 def initialise(

@@ -259,6 +259,40 @@ def test_help_names_the_flags(help_text):
     assert "--config" in help_text
 
 
+_PREPARE = """
+import sys, jax
+from absl import flags
+from diccoser_jax import main, memory
+memory.keep_freed = lambda: print("kept")
+main.define_flags()
+flags.FLAGS(sys.argv)
+main.prepare_machine()
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        ([], {"HOME": "/home/ada"}, "kept /home/ada/.cache/diccoser_jax/compiled"),
+        (["--compilation_cache=there"], {}, "kept there"),
+        (["--compilation_cache="], {}, "kept None"),
+        (["--nokeep_memory"], {"JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
+    ],
+    ids=str,
+)
+def test_what_speeds_a_run_up_can_be_turned_off(arguments, environment, expected):
+    clean = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", _PREPARE, *arguments],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == expected.split(), done.stderr
+
+
 def test_the_network_needs_neither_tfds_nor_orbax_nor_a_rival():
     code = (
         "import sys, diccoser_jax.diccoser, diccoser_jax.cnn_lstm\n"

@@ -114,6 +114,120 @@ def test_the_step_is_traced_once():
     assert traces == 1
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_microbatches_make_the_step_of_the_whole_batch(task):
+    """Of a network without batch norm; masked sequences weigh nothing in any part."""
+    batch = _batch(6)
+    if task == "classification":
+        loss_fn, mask = train.classification_loss, jnp.array([1.0, 0, 0, 1, 1, 1])
+    else:
+        loss_fn = functools.partial(train.regression_loss, pooled=False)
+        batch["target"] = jax.random.normal(jax.random.key(2), (6, 10, 2))
+        mask = jnp.ones((6, 10)).at[1:3].set(0).at[4, 5:].set(0)
+    batch["mask"] = mask
+    model = CnnLstm(
+        CnnLstmConfig(
+            2 if task == "regression" else 4,
+            conv_features=(4, 4, 4),
+            lstm_features=8,
+            dropout_rate=0.0,
+        )
+    )
+    state = _state(model, optax.sgd(1.0), loss_fn)
+    results = [
+        jax.jit(functools.partial(train.train_step, microbatches=parts))(
+            state, batch, jax.random.key(1)
+        )
+        for parts in (1, 2, 3, 6)
+    ]
+    assert not np.array_equal(
+        *(jax.tree.leaves(s.params)[0] for s in (state, results[0][0]))
+    )
+    for found in results[1:]:
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+            (found[0].params, found[1]),
+            (results[0][0].params, results[0][1]),
+        )
+
+
+def test_microbatches_hand_batch_statistics_on_and_drop_out_anew():
+    model = _model(dropout_rate=0.5, batch_norm_momentum=0.9)
+    same = jax.tree.map(lambda x: jnp.concatenate([x, x]), _batch(2))
+    state = _state(model, optax.sgd(0.0))
+    step = functools.partial(train.train_step, rng=jax.random.key(1))
+    once, _ = jax.jit(step)(state, jax.tree.map(lambda x: x[:2], same))
+    twice, _ = jax.jit(functools.partial(step, microbatches=2))(state, same)
+
+    def mean(state):
+        return state.batch_stats["local"]["stack0_dilation1"]["BatchNorm_0"]["mean"]
+
+    # After two parts with means a and b: 0.9 * 0.1 a + 0.1 b. Equal dropout: a == b.
+    ratio = mean(twice) / mean(once)
+    assert 1 < np.median(ratio) < 2.8
+    assert np.std(ratio) > 1e-3
+
+
+def test_rematerialisation_changes_the_memory_and_nothing_else():
+    batch, results = _batch(), []
+    for rematerialise in (False, True):
+        model = _model(local_stacks=7, rematerialise=rematerialise)
+        state, rng = _state(model, optax.sgd(1.0)), jax.random.key(1)
+        options = train.compiler_options(rematerialise=rematerialise)
+        step = jax.jit(train.train_step, compiler_options=options)
+        compiled = step.lower(state, batch, rng).compile()
+        memory = compiled.memory_analysis().temp_size_in_bytes
+        results.append((memory, *compiled(state, batch, rng)))
+    (memory, state, metrics), (less, same_state, same_metrics) = results
+    np.testing.assert_allclose(metrics["loss"], same_metrics["loss"], rtol=1e-6)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        (state.params, state.batch_stats),
+        (same_state.params, same_state.batch_stats),
+    )
+    assert less < 0.6 * memory
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"frontend": "log_mel"}, {"block": "gated"}], ids=str
+)
+def test_bfloat16_computes_roughly_the_same_on_float32_parameters(settings):
+    models = [
+        _model(dropout_rate=0.0, compute_dtype=dtype, **settings)
+        for dtype in ("float32", "bfloat16")
+    ]
+    _compare_dtypes(*models)
+
+
+def test_bfloat16_cnn_lstm():
+    shape = dict(conv_features=(4, 4, 4), lstm_features=8, dropout_rate=0.0)
+    _compare_dtypes(
+        *(
+            CnnLstm(CnnLstmConfig(compute_dtype=dtype, **shape))
+            for dtype in ("float32", "bfloat16")
+        )
+    )
+
+
+def _compare_dtypes(exact, rounded):
+    batch, step = _batch(), jax.jit(train.train_step)
+    states = [_state(model, optax.sgd(0.01)) for model in (exact, rounded)]
+    _assert_equal(states[0].params, states[1].params)
+    outputs = [
+        model.apply(state.variables, batch["audio"]).frames
+        for model, state in zip((exact, rounded), states)
+    ]
+    assert outputs[1].dtype == jnp.float32
+    error = np.abs(outputs[1] - outputs[0]).max() / np.abs(outputs[0]).max()
+    assert 1e-6 < error < 0.05
+    after, metrics = step(states[1], batch, jax.random.key(1))
+    expected = step(states[0], batch, jax.random.key(1))[1]["loss"]
+    assert metrics["loss"].dtype == jnp.float32
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=0.02)
+    for leaf in jax.tree.leaves((after.params, after.batch_stats, after.opt_state)):
+        assert leaf.dtype in (jnp.float32, jnp.int32)
+
+
 def test_dropout_changes_from_step_to_step():
     """With a learning rate of zero, nothing else does."""
     state = _state(_model(dropout_rate=0.5), optax.sgd(0.0))
@@ -359,9 +473,9 @@ def test_the_best_epoch_is_tested_and_patience_ends_the_run(
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monkeypatch):
     real, calls = train.train_step, []
 
-    def broken(state, batch, rng):
+    def broken(state, batch, rng, **options):
         calls.append(None)
-        state, metrics = real(state, batch, rng)
+        state, metrics = real(state, batch, rng, **options)
         # Traced once: the tenth step of the run makes the loss NaN.
         loss = jnp.where(state.step == 10, jnp.nan, metrics["loss"])
         return state, metrics | {"loss": loss}
@@ -380,6 +494,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monke
         ("model__network", "rnn", r"model.network='rnn' is not in"),
         ("model__frontend", "mfcc", r"model: frontend='mfcc' is not one of"),
         ("model__dropout_rate", 1.5, r"model: dropout_rate=1.5"),
+        ("model__compute_dtype", "half", r"model: compute_dtype='half' is not one of"),
         ("optimizer__name", "sgd", r"optimizer.name='sgd'"),
         ("train__batch_size", 999, r"train.batch_size=999 must be at most 120"),
         ("data__window_seconds", 0.01, r"data.window_seconds=0.01"),
@@ -394,3 +509,25 @@ def test_settings_that_cannot_run_are_named(
             train.check_settings(config)
     with pytest.raises(ConfigError, match=message):
         train.train_and_evaluate(config, tmp_path, classification, FOLD)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"microbatches": 0}, r"train\.microbatches=0 must be at least 1"),
+        (
+            {"microbatches": 3, "batch_size": 10},
+            r"train\.batch_size=10 .* train\.microbatches=3 parts; .* 9 or 12",
+        ),
+        (
+            {"microbatches": 2, "batch_size": 10, "pooled_ccc": True},
+            r"train\.pooled_ccc=True .* train\.microbatches=2",
+        ),
+    ],
+    ids=str,
+)
+def test_microbatches_that_cannot_be_run_are_refused_early(settings, message):
+    config = small_config()
+    config.train.update(settings)
+    with pytest.raises(ConfigError, match=message):
+        train.check_settings(config)
