@@ -1,0 +1,74 @@
+"""This package itself, as `diccoser_jax.train` runs it with the paper's recipe."""
+
+import functools
+
+import jax
+import numpy as np
+
+from benchmarks.workloads import Workload, make_batch
+from configs import default
+from diccoser_jax import optimizer, train
+
+
+class Ours:
+    """A `Contestant`.
+
+    Attributes:
+      parameters: how many numbers training learns.
+      state: parameters, batch statistics and optimiser.
+    """
+
+    def __init__(self, workload: Workload):
+        config = default.get_config()
+        default.use_recipe(config, "paper")
+        config.model.network = workload.network
+        config.model.frontend = workload.frontend
+        config.model.dropout_rate = workload.dropout_rate
+        config.model.local_stacks = workload.local_stacks
+        config.model.features = workload.features
+        model = train.create_model(
+            config.model, outputs=workload.outputs, window_frames=workload.frames
+        )
+        classification = workload.task == "classification"
+        if classification:
+            loss_fn = train.classification_loss
+        else:
+            loss_fn = functools.partial(
+                train.regression_loss, pooled=config.train.pooled_ccc
+            )
+        tx = optimizer.create_optimizer(
+            config.optimizer, steps_per_epoch=1, max_epochs=1
+        )
+        create = jax.jit(train.create_state, static_argnums=(1, 2, 3, 4))
+        init_rng, self._rng = jax.random.split(jax.random.key(config.seed))
+        self.state = create(init_rng, model, tx, loss_fn, workload.samples)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        self._batch = jax.device_put(make_batch(workload))
+        self._train_step = jax.jit(train.train_step, donate_argnums=0)
+
+        @jax.jit
+        def infer(variables, audio):
+            output = model.apply(variables, audio)
+            return output.pooled if classification else output.frames
+
+        self._infer = infer
+
+    def train_step(self) -> float:
+        """See `Contestant`."""
+        self.state, metrics = self._train_step(self.state, self._batch, self._rng)
+        return float(metrics["loss"])
+
+    def infer(self) -> np.ndarray:
+        """See `Contestant`."""
+        return np.asarray(self._infer(self.state.variables, self._batch["audio"]))
+
+    def lower(self, method: str) -> jax.stages.Lowered:
+        """See `Contestant`."""
+        if method == "infer":
+            return self._infer.lower(self.state.variables, self._batch["audio"])
+        return self._train_step.lower(self.state, self._batch, self._rng)
+
+
+def build(workload: Workload) -> Ours:
+    """This package's answer to a workload."""
+    return Ours(workload)

@@ -1,0 +1,1 @@
+"""The same networks and training step, as users of other libraries write them."""
