@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.worker import CONTESTANTS
+from benchmarks.worker import CONTESTANTS, DEFAULT
 from diccoser_jax import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -341,9 +341,9 @@ def add_contestants(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--contestants",
         type=names_from(list(CONTESTANTS)),
-        default=list(CONTESTANTS),
+        default=list(DEFAULT),
         metavar="NAME,...",
-        help=f"some of {', '.join(CONTESTANTS)} (default: all)",
+        help=f"some of {', '.join(CONTESTANTS)} (default: {','.join(DEFAULT)})",
     )
 
 

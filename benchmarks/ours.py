@@ -18,7 +18,14 @@ class Ours:
       state: parameters, batch statistics and optimiser.
     """
 
-    def __init__(self, workload: Workload):
+    def __init__(
+        self,
+        workload: Workload,
+        *,
+        rematerialise: bool,
+        compute_dtype: str,
+        microbatches: int,
+    ):
         config = default.get_config()
         default.use_recipe(config, "paper")
         config.model.network = workload.network
@@ -26,6 +33,8 @@ class Ours:
         config.model.dropout_rate = workload.dropout_rate
         config.model.local_stacks = workload.local_stacks
         config.model.features = workload.features
+        config.model.rematerialise = rematerialise
+        config.model.compute_dtype = compute_dtype
         model = train.create_model(
             config.model, outputs=workload.outputs, window_frames=workload.frames
         )
@@ -44,7 +53,11 @@ class Ours:
         self.state = create(init_rng, model, tx, loss_fn, workload.samples)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         self._batch = jax.device_put(make_batch(workload))
-        self._train_step = jax.jit(train.train_step, donate_argnums=0)
+        self._train_step = jax.jit(
+            functools.partial(train.train_step, microbatches=microbatches),
+            donate_argnums=0,
+            compiler_options=train.compiler_options(rematerialise=rematerialise),
+        )
 
         @jax.jit
         def infer(variables, audio):
@@ -69,6 +82,17 @@ class Ours:
         return self._train_step.lower(self.state, self._batch, self._rng)
 
 
-def build(workload: Workload) -> Ours:
-    """This package's answer to a workload."""
-    return Ours(workload)
+def build(
+    workload: Workload,
+    *,
+    rematerialise: bool = False,
+    compute_dtype: str = "float32",
+    microbatches: int = 1,
+) -> Ours:
+    """This package's answer to a workload, with options of ``configs/default.py``."""
+    return Ours(
+        workload,
+        rematerialise=rematerialise,
+        compute_dtype=compute_dtype,
+        microbatches=microbatches,
+    )

@@ -160,6 +160,7 @@ def maximum(*xs: jax.Array) -> jax.Array:
 
 def _maximum_forward(*xs):
     value, index = _maximum_and_index(xs)
+    # None is no array: this only tells the gradient how many there were.
     return value, (index, [None] * len(xs))
 
 
@@ -273,14 +274,14 @@ def keep(
 ) -> tuple[jax.Array, float]:
     """What dropout keeps: a mask, and what to multiply the kept by.
 
-    Rates are rounded to 1/256; the factor belongs to the rounded rate, so that the
-    mean is kept.
+    Rates are rounded to 1/256, but neither to 0 nor to 1; the factor belongs to the
+    rounded rate, so that the mean is kept.
     """
     size = np.prod(shape)
     if rate == 0.5:
         bits = (words[:, None] >> jnp.arange(32, dtype=jnp.uint32)[None]) & 1
         return bits.reshape(-1)[:size].reshape(shape).astype(bool), 2.0
-    dropped = round(rate * 256)
+    dropped = min(max(round(rate * 256), 1), 255)
     octets = lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size]
     return octets.reshape(shape) >= dropped, 256 / (256 - dropped)
 

@@ -16,9 +16,9 @@ from jax.test_util import check_grads
 from diccoser_jax import ops
 
 # Shares of the largest entry. Values, gradients and second derivatives in float32 are
-# within 5e-7 of the oracle; bfloat16 rounds by 2^-9.
+# within 5e-7 of the oracle.
 TOLERANCE = 1e-6
-ONE_ROUNDING = 2**-8  # of bfloat16, relative to the largest value
+ONE_ROUNDING = 2**-8  # of bfloat16
 
 EPSILON = 0.1  # large enough to be seen
 
@@ -209,7 +209,7 @@ def test_gradient_of_maximum_goes_to_the_first_of_equal_ones():
     np.testing.assert_array_equal(backward(gradient), expected)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
 def test_max_pool(size):
     x = _random(2, 20, 3)
     np.testing.assert_array_equal(
@@ -220,13 +220,15 @@ def test_max_pool(size):
     )
 
 
+@pytest.mark.parametrize("size", [4, 20])
 @pytest.mark.parametrize("rise", [0.0, 1.0])
-def test_gradient_of_max_pool_goes_to_the_first_of_equal_ones(rise):
-    x = jnp.zeros((2, 12, 3)).at[:, 2::4].add(rise).at[:, 3::4].add(rise)
+def test_gradient_of_max_pool_goes_to_the_first_of_equal_ones(rise, size):
+    x = jnp.zeros((2, 3 * size, 3))
+    x = x.at[:, 2::size].add(rise).at[:, 3::size].add(rise)
     gradient = _random(2, 3, 3)
-    _, backward = jax.vjp(lambda x: ops.max_pool(x, 4), x)
+    _, backward = jax.vjp(lambda x: ops.max_pool(x, size), x)
     expected = np.zeros(x.shape, np.float32)
-    expected[:, 2 if rise else 0 :: 4] = gradient
+    expected[:, 2 if rise else 0 :: size] = gradient
     np.testing.assert_array_equal(backward(gradient)[0], expected)
 
 
@@ -242,7 +244,7 @@ def test_gradient_of_long_max_pool(size):
 @pytest.mark.usefixtures("branch")
 @pytest.mark.parametrize(
     ("batch", "taps", "size", "inputs"),
-    [(3, 4, 2, 1), (1, 1, 4, 2), (2, 2, 10, 1)],
+    [(3, 4, 2, 1), (1, 1, 4, 2), (2, 2, 20, 1)],
 )
 def test_convolve_and_pool(batch, taps, size, inputs):
     _assert_equal_derivatives(
@@ -276,7 +278,7 @@ def test_dropout_takes_a_bit_or_a_byte_for_each_value(shape, rate, words):
 
 
 # Of 256; 0.1 and 0.9 are no multiple of 1/256.
-_DROPPED = {0.5: 128, 0.2: 51, 0.1: 26, 0.9: 230}
+_DROPPED = {0.001: 1, 0.999: 255, 0.5: 128, 0.2: 51, 0.1: 26, 0.9: 230}
 
 
 def _keep(rate, size=1_000_003, seed=0):
@@ -381,7 +383,7 @@ def test_constant_input_of_batch_norm(constant):
         assert np.isfinite(derivative).all()
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.2])
 def test_bfloat16_batch_norm_computes_in_float32(rate):
     x, scale, bias = _norm_inputs()
     x = jnp.asarray(np.tile(x, (1, 100, 1)), jnp.bfloat16)
@@ -404,8 +406,8 @@ def test_bfloat16_batch_norm_computes_in_float32(rate):
     assert [value.dtype for value in statistics] == [jnp.float32] * 2
     np.testing.assert_array_equal(statistics, statistics_expected)
     assert y.dtype == gradients[0].dtype == jnp.bfloat16
-    _assert_close(y, y_expected, ONE_ROUNDING)
-    _assert_close(gradients[0], expected[0], ONE_ROUNDING)
+    np.testing.assert_array_equal(y, y_expected.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(gradients[0], expected[0].astype(jnp.bfloat16))
     for gradient, oracle in zip(gradients[1:], expected[1:]):
         assert gradient.dtype == jnp.float32
         _assert_close(gradient, oracle)
