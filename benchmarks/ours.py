@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.workloads import Workload, make_batch
 from configs import default
-from diccoser_jax import optimizer, train
+from diccoser_jax import evaluate, optimizer, train
 
 
 class Ours:
@@ -61,7 +61,7 @@ class Ours:
 
         @jax.jit
         def infer(variables, audio):
-            output = model.apply(variables, audio)
+            output = evaluate.infer(model.apply, variables, audio)
             return output.pooled if classification else output.frames
 
         self._infer = infer
