@@ -26,14 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTHING = "–"  # noqa: RUF001 (an en dash, for a number that does not exist)
 
 # glibc gives the large blocks that a step frees back to the kernel, and the next step
-# faults them in anew, page by page. Here freed memory is kept, in one arena and up to
-# 16 GiB, and comes in huge pages. Read once, when a process starts.
-TUNABLES = (
-    "glibc.malloc.hugetlb=1:"
-    "glibc.malloc.mmap_max=0:"
-    "glibc.malloc.trim_threshold=17179869184:"
-    "glibc.malloc.arena_max=1"
-)
+# faults them in anew; in huge pages that costs little. Read once, as a process starts.
+TUNABLES = "glibc.malloc.hugetlb=1"
 SETTINGS = {"plain": {}, "tuned": {"GLIBC_TUNABLES": TUNABLES}}
 
 _ENVIRONMENT = {
@@ -354,8 +348,8 @@ def add_settings(made: argparse.ArgumentParser, default: str) -> None:
         type=names_from(list(SETTINGS)),
         default=default,
         metavar="NAME,...",
-        help="plain: the environment as it is. tuned: GLIBC_TUNABLES that keep freed "
-        f"memory, in huge pages, the same for everybody (default: {default})",
+        help="plain: the environment as it is. tuned: GLIBC_TUNABLES for huge pages, "
+        f"the same for everybody (default: {default})",
     )
 
 

@@ -47,7 +47,7 @@ class DiccoserConfig:
       compute_dtype: of activations, ``float32`` or ``bfloat16``; parameters, batch
         statistics and the output layer are float32 in any case.
       rematerialise: training keeps the input of each block only and computes its
-        inside again for the gradient: a third of the memory, a third more time.
+        inside again for the gradient: about a third of the temporary memory.
     """
 
     outputs: int = 4

@@ -37,7 +37,7 @@ from configs import default
 from data_prep import build
 from data_prep.corpus import CorpusError
 from diccoser_jax import config as config_lib
-from diccoser_jax import data, files, folds, memory, report, train
+from diccoser_jax import data, files, folds, huge_pages, report, train
 from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
 
@@ -195,8 +195,8 @@ def main(argv: list[str]) -> None:
 
 def prepare_machine() -> None:
     """What makes steps and second starts faster, unless the flags forbid it."""
-    if flags.FLAGS.keep_memory:
-        memory.keep_freed()
+    if flags.FLAGS.huge_pages and jax.default_backend() == "cpu":
+        huge_pages.start_again()
     # A cache that the environment names has precedence.
     if flags.FLAGS.compilation_cache and not jax.config.jax_compilation_cache_dir:
         folder = pathlib.Path(flags.FLAGS.compilation_cache).expanduser()
@@ -229,10 +229,10 @@ def define_flags() -> None:
         "none. JAX_COMPILATION_CACHE_DIR has precedence.",
     )
     flags.DEFINE_bool(
-        "keep_memory",
+        "huge_pages",
         True,
-        "Under Linux, keep freed memory for the next step: on CPU nearly twice as "
-        "fast, but the process stays as large as it ever was.",
+        "On CPU under Linux, start again with huge pages in GLIBC_TUNABLES: steps are "
+        "about twice as fast.",
     )
 
 

@@ -262,8 +262,8 @@ def test_help_names_the_flags(help_text):
 _PREPARE = """
 import sys, jax
 from absl import flags
-from diccoser_jax import main, memory
-memory.keep_freed = lambda: print("kept")
+from diccoser_jax import huge_pages, main
+huge_pages.start_again = lambda: print("huge")
 main.define_flags()
 flags.FLAGS(sys.argv)
 main.prepare_machine()
@@ -274,10 +274,10 @@ print(jax.config.jax_compilation_cache_dir)
 @pytest.mark.parametrize(
     ("arguments", "environment", "expected"),
     [
-        ([], {"HOME": "/home/ada"}, "kept /home/ada/.cache/diccoser_jax/compiled"),
-        (["--compilation_cache=there"], {}, "kept there"),
-        (["--compilation_cache="], {}, "kept None"),
-        (["--nokeep_memory"], {"JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
+        ([], {"HOME": "/home/ada"}, "huge /home/ada/.cache/diccoser_jax/compiled"),
+        (["--compilation_cache=there"], {}, "huge there"),
+        (["--compilation_cache="], {}, "huge None"),
+        (["--nohuge_pages"], {"JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
     ],
     ids=str,
 )
