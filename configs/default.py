@@ -6,13 +6,15 @@ see `use_recipe`.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The synthetic corpus, the paper's network on log-mel, the tuned recipe."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of initialisation, order, augmentation and dropout
-    config.fold = 0  # which of the folds to run
+    config.fold = "0"  # which of the folds to run, or "all"
+    config.repeats = 1  # runs of each, with seed, seed + 1, ...
     config.expected_score = 0.0  # the report says whether it was reached; 0: no word
 
     config.data = ml_collections.ConfigDict()
@@ -49,7 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.local_stacks = 7
     config.model.block = "relu"  # gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
-    config.model.rematerialise = False  # less memory, more time: for long windows
+    # Less memory for intermediate results, which are computed twice. None: on CPU,
+    # where that is faster, too.
+    config.model.rematerialise = config_dict.placeholder(bool)
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 10

@@ -151,6 +151,8 @@ class _Classification(grain.transforms.RandomMap):
     def random_map(self, record: dict, rng: np.random.Generator) -> Batch:
         audio = self._augmentation(_to_float(record["audio"]), rng)
         return {
+            "recording": record["id"],
+            "speaker": record["speaker"],
             "audio": fit_window(audio, self._samples),
             "target": np.int32(record["label"]),
             "mask": np.float32(1),
@@ -178,6 +180,8 @@ class _Regression(grain.transforms.Map):
                 "data.window_seconds to what the shards were built with, or rebuild."
             )
         return {
+            "recording": record["id"],
+            "speaker": record["speaker"],
             "audio": np.pad(audio, (0, missing * FRAME_SAMPLES)),
             "target": np.pad(labels, ((0, missing), (0, 0))),
             "mask": np.pad(np.ones(frames, np.float32), (0, missing)),
@@ -237,7 +241,7 @@ def train_batches(
     dataset = dataset.seed(int(epoch_seed)).shuffle()
     dataset = _examples(corpus, dataset, window_seconds, augmentation)
     dataset = dataset.batch(batch_size, drop_remainder=True)[start:]
-    yield from _iterate(dataset)
+    yield from map(arrays, _iterate(dataset))
 
 
 def eval_batches(
@@ -246,11 +250,20 @@ def eval_batches(
     """Every example once, in the order of the shards; only the last batch is smaller.
 
     Yields:
-      As `train_batches`.
+      As `train_batches`, and ``recording`` and ``speaker``, str ``[batch]``.
     """
     dataset = grain.MapDataset.source(corpus.source(units, evaluation=True)).seed(0)
     dataset = _examples(corpus, dataset, window_seconds, Augmentation())
-    yield from _iterate(dataset.batch(batch_size, drop_remainder=False))
+    for batch in _iterate(dataset.batch(batch_size, drop_remainder=False)):
+        names = {
+            key: np.char.decode(batch[key], "utf-8") for key in ("recording", "speaker")
+        }
+        yield batch | names
+
+
+def arrays(batch: Batch) -> Batch:
+    """What of a batch goes to a device."""
+    return {key: batch[key] for key in ("audio", "target", "mask")}
 
 
 def _iterate(dataset: grain.MapDataset) -> Iterator[Batch]:

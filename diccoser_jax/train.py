@@ -6,6 +6,8 @@ import functools
 import itertools
 import math
 import pathlib
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct, traverse_util
 from flax.training import train_state
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from diccoser_jax import data, evaluate, layers, losses, optimizer
+from diccoser_jax import calibration, data, evaluate, layers, losses, optimizer
 from diccoser_jax.audio import FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
@@ -60,6 +63,7 @@ def create_model(
         if config.network in NETWORKS:
             fields = {field.name for field in dataclasses.fields(DiccoserConfig)}
             settings = {key: config[key] for key in config if key in fields}
+            settings["rematerialise"] = rematerialises(config)
             return Diccoser(
                 DiccoserConfig(outputs=outputs, window_frames=window_frames, **settings)
             )
@@ -223,6 +227,17 @@ def pool_batch_statistics(statistics: Sequence[Any]) -> Any:
     return traverse_util.unflatten_dict(pooled)
 
 
+def rematerialises(config: ml_collections.ConfigDict) -> bool:
+    """What ``config.model.rematerialise`` asks for; None: whether this is a CPU.
+
+    There, memory that is fetched anew in each step costs more than computing its
+    contents again (``benchmarks/README.md``).
+    """
+    if config.rematerialise is None:
+        return jax.default_backend() == "cpu"
+    return config.rematerialise
+
+
 def compiler_options(*, rematerialise: bool) -> dict[str, str]:
     """What ``jax.jit`` of a training step needs to be told.
 
@@ -271,12 +286,14 @@ class Progress:
       best_epoch: the one with the best validation score, counted from 1; 0 before any.
       best_score: its score.
       seconds: spent so far.
+      cpu_seconds: of all threads together.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def train_and_evaluate(
@@ -292,13 +309,16 @@ def train_and_evaluate(
 
     Args:
       config: as in ``configs/default.py``.
-      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, and
+        ``predictions.npz``: the answers for the test units.
       corpus: prepared shards.
       fold: units to train, validate and test on.
 
     Returns:
-      JSON-able: the scores of `evaluate.evaluate` on the test units, and
-      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``parameters``.
+      JSON-able: the scores of `evaluate.score` on the test units, their ``loss``,
+      ``temperature`` (of classification, fitted on the validation units),
+      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``cost`` and
+      ``parameters``.
 
     Raises:
       FloatingPointError: if the loss is not finite; names the step and the last
@@ -313,16 +333,17 @@ def train_and_evaluate(
         in_shardings=(replicated, shared, replicated),
         out_shardings=replicated,
         donate_argnums=0,
-        compiler_options=compiler_options(rematerialise=config.model.rematerialise),
+        compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
     )
-    score = functools.partial(
-        evaluate.evaluate,
+    predict = functools.partial(
+        evaluate.predict,
         jax.jit(evaluate.eval_step, in_shardings=(replicated, shared)),
         corpus=corpus,
         batch_size=batch_size,
         window_seconds=window_seconds,
         sharding=shared,
     )
+    score = functools.partial(evaluate.score, names=corpus.target_names)
     batches_of_epoch = functools.partial(
         data.train_batches,
         corpus,
@@ -348,6 +369,7 @@ def train_and_evaluate(
             state, stored = checkpoints.restore(checkpoints.latest_step, like=state)
             progress = Progress(**stored)
         started = time.monotonic() - progress.seconds
+        cpu_started = time.process_time() - progress.cpu_seconds
         log = stack.enter_context(
             Log(
                 workdir,
@@ -381,29 +403,58 @@ def train_and_evaluate(
                 ]
                 state = state.replace(batch_stats=pool_batch_statistics(statistics))
 
-            validation = score(state, units=fold.validation)
-            _finite(validation["loss"], "validation", log, checkpoints)
+            rows, validation_loss = predict(state, units=fold.validation)
+            _finite(validation_loss, "validation", log, checkpoints)
+            validation_score = score(rows)["score"]
             progress.epoch = epoch
             progress.seconds = time.monotonic() - started
-            if validation["score"] > progress.best_score:
-                progress.best_epoch, progress.best_score = epoch, validation["score"]
+            progress.cpu_seconds = time.process_time() - cpu_started
+            if validation_score > progress.best_score:
+                progress.best_epoch, progress.best_score = epoch, validation_score
             log.validation(
-                epoch, validation["loss"], validation["score"], progress.best_score
+                epoch, validation_loss, validation_score, progress.best_score
             )
             checkpoints.save(
-                log.step, state, dataclasses.asdict(progress), validation["score"]
+                log.step, state, dataclasses.asdict(progress), validation_score
             )
 
         best_step = checkpoints.best_step
         state, _ = checkpoints.restore(best_step, like=state)
+    results: dict[str, Any] = {}
+    if corpus.task == "classification":
+        rows, _ = predict(state, units=fold.validation)
+        results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
+    rows, loss = predict(state, units=fold.test)
+    same = np.ones(len(rows.targets), np.int32)
+    rows = dataclasses.replace(
+        rows, folds=int(config.fold) * same, seeds=config.seed * same
+    )
+    rows.save(workdir / "predictions.npz")
     return {
-        **score(state, units=fold.test),
+        **score(rows),
+        **results,
+        "loss": loss,
         "validation_score": progress.best_score,
         "best_epoch": best_step // steps_per_epoch,
         "epochs": progress.epoch,
         "seconds": progress.seconds,
+        "cost": {
+            "wall_seconds": progress.seconds,
+            "cpu_seconds": progress.cpu_seconds,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        },
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
+
+
+def _peak_memory_bytes() -> int:
+    """The most that this process, or its first accelerator, has held at a time."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def check_settings(config: ml_collections.ConfigDict) -> None:
