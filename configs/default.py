@@ -31,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.reverse_probability = 0.5  # time reversal
     config.augmentation.crop_seconds = 0.0  # up to so much off each end
+    config.augmentation.speed_percent = 0.0  # up to so much faster or slower
     config.augmentation.gain_decibel = 0.0  # up to so much louder or quieter
 
     config.folds = ml_collections.ConfigDict()
@@ -63,6 +64,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every_steps = 10
     # Classification: weight of the loss of earlier frames beside the last frame's.
     config.train.frame_loss_weight = 0.0
+    # What is validated and kept is a moving average of the weights, in which the past
+    # weighs so much from step to step; 0: the weights themselves.
+    config.train.average_decay = 0.0
     # Regression: CCC over all frames of a batch, not for each sequence.
     config.train.pooled_ccc = False
     # Before each validation, batch norm's statistics are estimated again without

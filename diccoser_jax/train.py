@@ -39,16 +39,19 @@ class TrainState(train_state.TrainState):
 
     Attributes:
       batch_stats: running mean and variance of each batch norm; empty without any.
+      average: moving average of the parameters, or None.
       loss_fn: the task's loss of a network's output on a batch.
     """
 
     batch_stats: Any
+    average: Any
     loss_fn: LossFn = struct.field(pytree_node=False)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Parameters and batch statistics, as ``model.apply`` takes them."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What is validated and kept, as ``model.apply`` takes it."""
+        params = self.params if self.average is None else self.average
+        return {"params": params, "batch_stats": self.batch_stats}
 
 
 def create_model(
@@ -115,6 +118,8 @@ def create_state(
     tx: optax.GradientTransformation,
     loss_fn: LossFn,
     samples: int,
+    *,
+    averaged: bool = False,
 ) -> TrainState:
     """A fresh state for windows of this many samples; jit-able."""
     variables = model.init(rng, jnp.zeros((1, samples)))
@@ -122,13 +127,19 @@ def create_state(
         apply_fn=model.apply,
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
+        average=variables["params"] if averaged else None,
         tx=tx,
         loss_fn=loss_fn,
     )
 
 
 def train_step(
-    state: TrainState, batch: data.Batch, rng: jax.Array, *, microbatches: int = 1
+    state: TrainState,
+    batch: data.Batch,
+    rng: jax.Array,
+    *,
+    microbatches: int = 1,
+    average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent. Pure: jit, shard and donate it where you call it.
 
@@ -141,6 +152,8 @@ def train_step(
         the other, and their gradients are averaged, each weighted by the sequences
         that count in it: the step of a large batch in the memory of a small one. Batch
         norm sees each part alone.
+      average_decay: weight of the past in ``state.average``, if there is one. Early
+        steps count more, so that the first weights are soon forgotten.
 
     Returns:
       The state after the step, and the scalar ``loss``.
@@ -189,6 +202,10 @@ def train_step(
             lambda x: x / jnp.maximum(sequences, 1), (loss, gradient)
         )
     state = state.apply_gradients(grads=gradient, batch_stats=batch_stats)
+    if state.average is not None:
+        decay = jnp.minimum(average_decay, state.step / (state.step + 10))
+        average = optax.incremental_update(state.params, state.average, 1 - decay)
+        state = state.replace(average=average)
     return state, {"loss": loss}
 
 
@@ -329,7 +346,11 @@ def train_and_evaluate(
     microbatches = config.train.microbatches
     replicated, shared = data_parallel(batch_size, microbatches)
     jit_train_step = jax.jit(
-        functools.partial(train_step, microbatches=microbatches),
+        functools.partial(
+            train_step,
+            microbatches=microbatches,
+            average_decay=config.train.average_decay,
+        ),
         in_shardings=(replicated, shared, replicated),
         out_shardings=replicated,
         donate_argnums=0,
@@ -467,6 +488,10 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     create_model(config.model, outputs=2, window_frames=frames)
     optimizer.create_optimizer(config.optimizer, steps_per_epoch=1, max_epochs=1)
     data.Augmentation(**config.augmentation)
+    if not 0 <= config.train.average_decay < 1:
+        raise ConfigError(
+            f"train.average_decay={config.train.average_decay} is not in [0, 1)."
+        )
     if config.train.microbatches < 1:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches} must be at least 1."
@@ -502,7 +527,14 @@ def initialise(
         )
 
     def create(rng: jax.Array) -> TrainState:
-        return create_state(rng, model, tx, loss_fn, frames * FRAME_SAMPLES)
+        return create_state(
+            rng,
+            model,
+            tx,
+            loss_fn,
+            frames * FRAME_SAMPLES,
+            averaged=config.train.average_decay > 0,
+        )
 
     return model, jax.jit(create, out_shardings=sharding)(rng)
 

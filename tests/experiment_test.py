@@ -10,7 +10,7 @@ import pytest
 import configs.demo
 from configs import default
 from diccoser_jax import config as config_lib
-from diccoser_jax import evaluate, experiment, predictions
+from diccoser_jax import experiment, predictions
 
 
 def _config(data_dir, **overrides):
