@@ -43,7 +43,7 @@ class Ours:
             loss_fn = train.classification_loss
         else:
             loss_fn = functools.partial(
-                train.regression_loss, pooled=config.train.pooled_ccc
+                train.regression_loss, name=config.train.regression_loss
             )
         tx = optimizer.create_optimizer(
             config.optimizer, steps_per_epoch=1, max_epochs=1

@@ -67,8 +67,8 @@ def get_config() -> ml_collections.ConfigDict:
     # What is validated and kept is a moving average of the weights, in which the past
     # weighs so much from step to step; 0: the weights themselves.
     config.train.average_decay = 0.0
-    # Regression: CCC over all frames of a batch, not for each sequence.
-    config.train.pooled_ccc = False
+    # ccc: of each sequence; pooled_ccc: over all frames of a batch; squared_error.
+    config.train.regression_loss = "ccc"
     # Before each validation, batch norm's statistics are estimated again without
     # dropout on so many training batches; 0: keep the running ones of training.
     config.train.batch_stats_batches = 20

@@ -31,6 +31,12 @@ from diccoser_jax.diccoser import NETWORKS, Diccoser, DiccoserConfig
 from diccoser_jax.folds import Fold
 from diccoser_jax.log import Log
 
+REGRESSION_LOSSES = {
+    "ccc": losses.ccc_loss,
+    "pooled_ccc": functools.partial(losses.ccc_loss, pooled=True),
+    "squared_error": losses.squared_error,
+}
+
 LossFn = Callable[[layers.Output, data.Batch], jax.Array]
 
 
@@ -106,10 +112,11 @@ def classification_loss(
 
 
 def regression_loss(
-    output: layers.Output, batch: data.Batch, *, pooled: bool
+    output: layers.Output, batch: data.Batch, *, name: str = "ccc"
 ) -> jax.Array:
-    """CCC loss of each frame's dimensions (paper, section 3.3)."""
-    return losses.ccc_loss(output.frames, batch["target"], batch["mask"], pooled)
+    """The loss of each frame's dimensions: of ``REGRESSION_LOSSES`` (section 3.3)."""
+    loss = REGRESSION_LOSSES[name]
+    return loss(output.frames, batch["target"], batch["mask"])
 
 
 def create_state(
@@ -496,10 +503,15 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches} must be at least 1."
         )
-    if config.train.microbatches > 1 and config.train.pooled_ccc:
+    loss = config.train.regression_loss
+    if loss not in REGRESSION_LOSSES:
         raise ConfigError(
-            "train.pooled_ccc=True takes one CCC over the whole batch, which cannot be "
-            f"had from train.microbatches={config.train.microbatches} parts of it."
+            f"train.regression_loss={loss!r} is not in {tuple(REGRESSION_LOSSES)}."
+        )
+    if config.train.microbatches > 1 and loss == "pooled_ccc":
+        raise ConfigError(
+            "train.regression_loss='pooled_ccc' takes one CCC over the whole batch, "
+            f"not to be had from train.microbatches={config.train.microbatches} parts."
         )
     data_parallel(config.train.batch_size, config.train.microbatches)
 
@@ -520,7 +532,7 @@ def initialise(
         config.optimizer, steps_per_epoch, config.train.max_epochs
     )
     if corpus.task == "regression":
-        loss_fn = functools.partial(regression_loss, pooled=config.train.pooled_ccc)
+        loss_fn = functools.partial(regression_loss, name=config.train.regression_loss)
     else:
         loss_fn = functools.partial(
             classification_loss, frame_loss_weight=config.train.frame_loss_weight

@@ -122,7 +122,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(task):
     if task == "classification":
         loss_fn, mask = train.classification_loss, jnp.array([1.0, 0, 0, 1, 1, 1])
     else:
-        loss_fn = functools.partial(train.regression_loss, pooled=False)
+        loss_fn = train.regression_loss
         batch["target"] = jax.random.normal(jax.random.key(2), (6, 10, 2))
         mask = jnp.ones((6, 10)).at[1:3].set(0).at[4, 5:].set(0)
     batch["mask"] = mask
@@ -258,7 +258,7 @@ def test_the_loss_of_earlier_frames_is_that_of_each_frame_alone():
 
 def test_regression_learns_a_track_by_its_ccc():
     model = _model(outputs=2, dropout_rate=0.0)
-    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    loss_fn = train.regression_loss
     state = _state(model, optax.adam(1e-2), loss_fn)
     batch = _batch()
     loudness = jnp.sin(jnp.arange(10.0))[None, :] * jnp.arange(1.0, 5.0)[:, None]
@@ -350,7 +350,7 @@ def test_regression_scores_count_every_frame_once(regression):
     model = Diccoser(
         DiccoserConfig(2, 200, features=8, local_stacks=1, frontend="log_mel")
     )
-    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    loss_fn = train.regression_loss
     state = jax.jit(
         lambda rng: train.create_state(rng, model, optax.sgd(0.1), loss_fn, 128_000)
     )(jax.random.key(0))
@@ -541,18 +541,24 @@ def test_settings_that_cannot_run_are_named(
     ("settings", "message"),
     [
         ({"microbatches": 0}, r"train\.microbatches=0 must be at least 1"),
+        ({"average_decay": 1.0}, r"train\.average_decay=1.0 is not in \[0, 1\)"),
+        ({"regression_loss": "mae"}, r"train\.regression_loss='mae' is not in"),
         (
             {"microbatches": 3, "batch_size": 10},
             r"train\.batch_size=10 .* train\.microbatches=3 parts; .* 9 or 12",
         ),
         (
-            {"microbatches": 2, "batch_size": 10, "pooled_ccc": True},
-            r"train\.pooled_ccc=True .* train\.microbatches=2",
+            {
+                "microbatches": 2,
+                "batch_size": 10,
+                "regression_loss": "pooled_ccc",
+            },
+            r"train\.regression_loss='pooled_ccc' .* train\.microbatches=2",
         ),
     ],
     ids=str,
 )
-def test_microbatches_that_cannot_be_run_are_refused_early(settings, message):
+def test_steps_that_cannot_be_run_are_refused_early(settings, message):
     config = small_config()
     config.train.update(settings)
     with pytest.raises(ConfigError, match=message):
