@@ -3,20 +3,15 @@
 import functools
 
 import jax
-import numpy as np
 
-from benchmarks.workloads import Workload, make_batch
+from benchmarks.jax_contestant import JaxContestant
+from benchmarks.workloads import Workload
 from configs import default
 from diccoser_jax import evaluate, optimizer, train
 
 
-class Ours:
-    """A `Contestant`.
-
-    Attributes:
-      parameters: how many numbers training learns.
-      state: parameters, batch statistics and optimiser.
-    """
+class Ours(JaxContestant):
+    """A `Contestant`."""
 
     def __init__(
         self,
@@ -49,39 +44,26 @@ class Ours:
             config.optimizer, steps_per_epoch=1, max_epochs=1
         )
         create = jax.jit(train.create_state, static_argnums=(1, 2, 3, 4))
-        init_rng, self._rng = jax.random.split(jax.random.key(config.seed))
-        self.state = create(init_rng, model, tx, loss_fn, workload.samples)
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        self._batch = jax.device_put(make_batch(workload))
-        self._train_step = jax.jit(
-            functools.partial(train.train_step, microbatches=microbatches),
-            donate_argnums=0,
-            compiler_options=train.compiler_options(
-                rematerialise=train.rematerialises(config.model)
-            ),
-        )
 
         @jax.jit
         def infer(variables, audio):
             output = evaluate.infer(model.apply, variables, audio)
             return output.pooled if classification else output.frames
 
-        self._infer = infer
-
-    def train_step(self) -> float:
-        """See `Contestant`."""
-        self.state, metrics = self._train_step(self.state, self._batch, self._rng)
-        return float(metrics["loss"])
-
-    def infer(self) -> np.ndarray:
-        """See `Contestant`."""
-        return np.asarray(self._infer(self.state.variables, self._batch["audio"]))
-
-    def lower(self, method: str) -> jax.stages.Lowered:
-        """See `Contestant`."""
-        if method == "infer":
-            return self._infer.lower(self.state.variables, self._batch["audio"])
-        return self._train_step.lower(self.state, self._batch, self._rng)
+        init_rng, rng = jax.random.split(jax.random.key(config.seed))
+        super().__init__(
+            workload,
+            create(init_rng, model, tx, loss_fn, workload.samples),
+            rng,
+            train_step=jax.jit(
+                functools.partial(train.train_step, microbatches=microbatches),
+                donate_argnums=0,
+                compiler_options=train.compiler_options(
+                    rematerialise=train.rematerialises(config.model)
+                ),
+            ),
+            infer=infer,
+        )
 
 
 def build(
