@@ -88,7 +88,8 @@ def _plot_run(
             "*",
             color=_ORANGE,
             markeredgecolor="white",
-            markersize=13,
+            markeredgewidth=0.6,
+            markersize=12,
             label=f"best epoch ({best_epoch})",
             zorder=3,
         )
@@ -398,30 +399,49 @@ def _legend_on_the_right(figure: Figure, axes: Axes) -> None:
 
 @_style
 def tracks(
-    targets: np.ndarray, outputs: np.ndarray, names: Sequence[str], ccc: np.ndarray
+    title: str,
+    names: Sequence[str],
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    ccc: np.ndarray,
 ) -> Figure:
     """One recording over time: gold standard and prediction.
 
     Args:
+      title: Of the picture.
+      names: Of the dimensions.
       targets: `[frames, dimensions]` at 25 Hz.
       outputs: Likewise.
-      names: Of the dimensions.
       ccc: `[dimensions]`, of this recording.
 
     Returns:
       A row for each dimension, over seconds.
     """
-    figure = Figure(figsize=(_WIDTH, 1.5 * len(names) + 0.4))
+    height = 1.5 * len(names) + 0.4
+    # Margins by hand: to look for the best ones would double the time of a long report.
+    figure = Figure(figsize=(_WIDTH, height), layout="none")
+    figure.subplots_adjust(
+        left=0.08, right=0.985, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.25
+    )
     seconds = np.arange(len(targets)) / FRAME_RATE_HZ
     grid = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
     for d, (axes, name) in enumerate(zip(grid, names)):
-        axes.plot(seconds, targets[:, d], color=_BLUE, label="gold standard")
         axes.plot(
-            seconds, outputs[:, d], color=_ORANGE, linewidth=0.9, label="prediction"
+            seconds,
+            outputs[:, d],
+            color=_ORANGE,
+            linewidth=0.9,
+            alpha=0.8,
+            label="prediction",
         )
+        axes.plot(seconds, targets[:, d], color=_BLUE, label="gold standard")
         axes.set_ylabel(name)
-        axes.set_title(f"CCC {ccc[d]:.3f}", loc="right", fontsize=9)
+        axes.set_title(f"CCC {ccc[d]:.3f}", loc="right", fontsize=9, pad=3)
         axes.margins(x=0.005)
+    figure.align_ylabels(grid)
     grid[-1].set_xlabel("seconds")
-    grid[0].legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2, borderpad=0)
+    grid[0].set_title(title, pad=3)
+    grid[0].legend(
+        loc="lower center", bbox_to_anchor=(0.5, 0.96), ncols=2, borderpad=0.2
+    )
     return figure

@@ -39,7 +39,7 @@ class Bullets:
 class Scores:
     """What to see first: measure, value, and what the value is compared with."""
 
-    rows: Sequence[tuple[str, str, str]]
+    rows: Sequence[tuple[str, str, Sequence[str]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +98,16 @@ def _one_line(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+# One or several, such as "0.61 ± 0.05", "0.5 to 0.7", "1 h 30 min", or a dash for none.
+_NUMBER = re.compile(r"\u2013?|[-+]?\d[\d.,]*%?( (±|to|h|min|s|[-+]?\d[\d.,]*%?))*")
+
+
 def _numeric_columns(table: Table) -> list[bool]:
     """Which columns hold nothing but numbers; the first one holds names."""
-    numbers = [
-        all(re.match(r"[-+\u2013]?\d|\u2013$", _one_line(row[i])) for row in table.rows)
-        for i in range(len(table.header))
+    return [False] + [
+        all(_NUMBER.fullmatch(_one_line(row[i])) for row in table.rows)
+        for i in range(1, len(table.header))
     ]
-    return [False, *numbers[1:]]
 
 
 # Markdown.
@@ -134,9 +137,9 @@ def _markdown(block: Block) -> Iterator[str]:
         case Scores(rows):
             yield "| measure | test | to compare |"
             yield "| --- | --- | --- |"
-            for measure, value, compare in rows:
+            for measure, value, notes in rows:
                 cells = (f"**{_escape(measure)}**", f"**{_escape(value)}**")
-                yield f"| {' | '.join(cells)} | {_escape(compare)} |"
+                yield f"| {' | '.join(cells)} | {_escape('; '.join(notes))} |"
         case Table(header, rows):
             rules = ["---:" if n else "---" for n in _numeric_columns(block)]
             yield f"| {' | '.join(map(_escape, header))} |"
@@ -284,8 +287,8 @@ def _html(block: Block) -> Iterator[str]:
             yield "</ul>"
         case Scores(rows):
             yield '<dl class="scores">'
-            for measure, *values in rows:
-                cells = "".join(f"<dd>{html.escape(value)}</dd>" for value in values)
+            for measure, value, notes in rows:
+                cells = "".join(f"<dd>{html.escape(x)}</dd>" for x in (value, *notes))
                 yield f"<div><dt>{html.escape(measure)}</dt>{cells}</div>"
             yield "</dl>"
         case Table():

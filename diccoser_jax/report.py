@@ -244,7 +244,9 @@ def _title(results: Mapping[str, Any]) -> str:
 
 def _compose(finished: _Finished) -> Iterator[Block]:
     results = finished.results
-    yield Scores(list(headline(results)))
+    yield Scores(
+        [(name, value, notes.split("; ")) for name, value, notes in headline(results)]
+    )
     yield Text(
         f"{results['status']} · frontend {results['config']['model']['frontend']} · "
         f"{results['parameters']:,} parameters · seed {results['seed']} · "
@@ -476,10 +478,10 @@ def _calibration(finished: _Finished) -> Iterator[Block]:
         panels["With temperature"] = calibration.reliability(
             softmax(answers.outputs / divisors[:, None], axis=1), answers.targets
         )
-        listed = ", ".join(_number(t, digits=2) for t in temperatures)
         explained = (
-            f" The temperature ({listed}) divides the logits; it was fitted on "
-            "validation speakers, not on those tested here, and changes no answer."
+            " The temperature of each run (under Training) divides its logits; it was "
+            "fitted on validation speakers, not on those tested here, and changes no "
+            "answer."
         )
     errors = {title: shown.expected_error() for title, shown in panels.items()}
     yield Heading("Calibration")
@@ -534,7 +536,11 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
             f"tracks-{number:02d}",
             figures.png(
                 figures.tracks(
-                    answers.targets[rows], answers.outputs[rows], finished.names, ccc[i]
+                    recordings[i],
+                    finished.names,
+                    answers.targets[rows],
+                    answers.outputs[rows],
+                    ccc[i],
                 )
             ),
             alt=f"{recordings[i]} over time: CCC of {scores}",
@@ -594,24 +600,31 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     folds = results["folds"]
     measures = _measures(results["protocol"])
     header = ["fold", *map(_measure_name, measures)]
-    header += ["validation score", "best epoch", "epochs", "seconds"]
+    columns = {
+        key: digits
+        for key, digits in (
+            *(("validation_score", 3), ("temperature", 2)),
+            *(("best_epoch", 0), ("epochs", 0), ("seconds", 0)),
+        )
+        if any(key in fold for fold in folds)
+    }
+    header += [key.replace("_", " ") for key in columns]
     rows = [
         [
             name,
             *(_number(_score(fold, measure)) for measure in measures),
-            _number(fold.get("validation_score")),
-            *(_number(fold.get(k), 0) for k in ("best_epoch", "epochs", "seconds")),
+            *(_number(fold.get(key), digits) for key, digits in columns.items()),
         ]
         for name, fold in zip(_run_names(folds), folds)
     ]
     if len(folds) > 1:
-        nothing = [_NOTHING] * 4
+        nothing = [""] * len(columns)
         summary = results.get("statistics")
         if summary and summary["folds"] > 1:
             found = (_mean_and_std(summary["measures"][m]) for m in measures)
-            rows.append(["mean ± std of the folds", *found, *nothing])
+            rows.append(["mean ± std", *found, *nothing])
         pooled = (_number(_score(results["all"], m)) for m in measures)
-        rows.append(["all rows together", *pooled, *nothing])
+        rows.append(["all rows", *pooled, *nothing])
     return header, rows
 
 
@@ -644,17 +657,17 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     level = f"{summary['level']:.0%}"
     several = summary["folds"] > 1
     split = any("variance" in entry for entry in found.values())
-    header = ["measure", "all rows together", f"{level} interval"]
+    header = ["measure", "all rows", f"{level} interval"]
     rows = [
         [_measure_name(m), _number(entry["pooled"]), _interval(entry["interval"])]
         for m, entry in found.items()
     ]
     if several:
-        header.append("mean ± std of the folds")
+        header.append("folds, mean ± std")
         for row, entry in zip(rows, found.values()):
             row.append(_mean_and_std(entry))
     if split:
-        header += ["std by fold", "std by seed", "variance by seed"]
+        header += ["std by fold", "std by seed", "share of seed"]
         for row, entry in zip(rows, found.values()):
             fold, seed = entry["variance"]["fold"], entry["variance"]["seed"]
             share = f"{seed / (fold + seed):.0%}" if fold + seed else _NOTHING
@@ -681,7 +694,7 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
         notes.append(
             f"Variance: {summary['seeds']} seeds in each fold, one-way random effects "
             "(Searle et al. 1992): what a new seed changes at a given fold, and what "
-            "is left between folds."
+            "is left between folds; the share is of the variance."
         )
     elif summary["seeds"] == 1:
         notes.append("One seed: what another seed would change is not known.")
@@ -751,7 +764,7 @@ def _cost(finished: _Finished) -> Iterator[Block]:
         for name, cost in runs
     ]
     wall = sum(cost["wall_seconds"] for _, cost in runs)
-    cpu = sum(cost["cpu_seconds"] for _, cost in runs)
+    cpu = sum(cost["cpu_seconds"] or 0 for _, cost in runs)
     if len(runs) > 1:
         peak = max((c["peak_memory_bytes"] or 0 for _, c in runs), default=0)
         rows.append(
