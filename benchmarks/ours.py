@@ -22,7 +22,7 @@ class Ours:
         self,
         workload: Workload,
         *,
-        rematerialise: bool,
+        rematerialise: bool | None,
         compute_dtype: str,
         microbatches: int,
     ):
@@ -56,7 +56,9 @@ class Ours:
         self._train_step = jax.jit(
             functools.partial(train.train_step, microbatches=microbatches),
             donate_argnums=0,
-            compiler_options=train.compiler_options(rematerialise=rematerialise),
+            compiler_options=train.compiler_options(
+                rematerialise=train.rematerialises(config.model)
+            ),
         )
 
         @jax.jit
@@ -85,7 +87,7 @@ class Ours:
 def build(
     workload: Workload,
     *,
-    rematerialise: bool = False,
+    rematerialise: bool | None = None,
     compute_dtype: str = "float32",
     microbatches: int = 1,
 ) -> Ours:

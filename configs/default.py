@@ -6,13 +6,15 @@ see `use_recipe`.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The synthetic corpus, the paper's network on log-mel, the tuned recipe."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of initialisation, order, augmentation and dropout
-    config.fold = 0  # which of the folds to run
+    config.fold = "0"  # which of the folds to run, or "all"
+    config.repeats = 1  # runs of each, with seed, seed + 1, ...
     config.expected_score = 0.0  # the report says whether it was reached; 0: no word
 
     config.data = ml_collections.ConfigDict()
@@ -29,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.reverse_probability = 0.5  # time reversal
     config.augmentation.crop_seconds = 0.0  # up to so much off each end
+    config.augmentation.speed_percent = 0.0  # up to so much faster or slower
     config.augmentation.gain_decibel = 0.0  # up to so much louder or quieter
 
     config.folds = ml_collections.ConfigDict()
@@ -49,7 +52,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.local_stacks = 7
     config.model.block = "relu"  # gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
-    config.model.rematerialise = False  # less memory, more time: for long windows
+    # Less memory for intermediate results, which are computed twice. None: on CPU,
+    # where that is faster, too.
+    config.model.rematerialise = config_dict.placeholder(bool)
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 10
@@ -59,6 +64,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every_steps = 10
     # Classification: weight of the loss of earlier frames beside the last frame's.
     config.train.frame_loss_weight = 0.0
+    # What is validated and kept is a moving average of the weights, in which the past
+    # weighs so much from step to step; 0: the weights themselves.
+    config.train.average_decay = 0.0
     # Regression: CCC over all frames of a batch, not for each sequence.
     config.train.pooled_ccc = False
     # Before each validation, batch norm's statistics are estimated again without

@@ -5,10 +5,11 @@ Statistics, calibration and pictures are made from it at any time, without the n
 
 import dataclasses
 import io
+import itertools
 import os
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -36,6 +37,17 @@ class Predictions:
     seeds: np.ndarray
     targets: np.ndarray
     outputs: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray | slice) -> "Predictions":
+        """The rows that a mask, an index array or a slice chooses."""
+        return Predictions(**{key: getattr(self, key)[rows] for key in _KEYS})
+
+    def by_recording(self) -> Iterator["Predictions"]:
+        """The rows of each recording, once for each seed."""
+        keys = zip(self.recordings.tolist(), self.seeds.tolist())
+        ends = np.cumsum([len(list(rows)) for _, rows in itertools.groupby(keys)])
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            yield self[start:end]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an npz file, which a reader finds whole or not at all."""

@@ -309,8 +309,10 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
                     f"; {summary['level']:.0%} interval {_interval(found['interval'])} "
                     f"over {summary['speakers']} speakers"
                 )
-            if found["std"] is not None:
-                compare += f"; {_mean_and_std(found)} over {summary['folds']} folds"
+            spread = _mean_and_std(found)
+            if spread:
+                over = "folds" if summary["folds"] > 1 else "seeds"
+                compare += f"; {spread} over {summary[over]} {over}"
         yield _measure_name(measure), _number(value), compare
     expected = results.get("expected_score")
     if expected:
@@ -423,13 +425,13 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
     else:
         unit, sizes = "seconds", sums[:, 0, 0] / seeds / FRAME_RATE_HZ
         shown, lines = scores, {}
-    folds = [_folds_of(answers, answers.speakers == speaker) for speaker in speakers]
+    folds = [np.unique(answers.folds[answers.speakers == name]) for name in speakers]
     order = np.argsort(-next(iter(scores.values())))
     header = ("speaker", "fold", *scores, unit)
     rows = [
         (
             speakers[i],
-            folds[i],
+            ", ".join(map(str, folds[i])),
             *(_number(values[i]) for values in scores.values()),
             f"{sizes[i]:.0f}",
         )
@@ -452,10 +454,6 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
     )
     table = Table(header, rows)
     yield table if len(rows) <= 12 else Details("Scores of each speaker", [table])
-
-
-def _folds_of(answers: Predictions, rows: np.ndarray) -> str:
-    return ", ".join(map(str, np.unique(answers.folds[rows])))
 
 
 def _calibration(finished: _Finished) -> Iterator[Block]:
@@ -504,20 +502,18 @@ def _rows_of(finished: _Finished, fold: Mapping[str, Any]) -> np.ndarray:
 
 
 def _tracks(finished: _Finished) -> Iterator[Block]:
-    answers = finished.predictions
-    if answers is None:
+    if finished.predictions is None:
         return
     # One seed: the mean of several would be another system.
-    chosen = answers.seeds == answers.seeds.min()
-    recordings, sums = statistics.group_sums(
-        _select(answers, chosen), answers.recordings[chosen]
-    )
+    seeds = np.unique(finished.predictions.seeds)
+    answers = finished.predictions[finished.predictions.seeds == seeds[0]]
+    recordings, sums = statistics.group_sums(answers, answers.recordings)
     ccc = statistics.concordance(sums)
     means = ccc.mean(axis=1)
     yield Heading("Tracks")
     yield Text(
         "Gold standard and prediction of each recording, 25 values a second"
-        + (f", of seed {answers.seeds.min()}." if not chosen.all() else ".")
+        + (f", of seed {seeds[0]}." if len(seeds) > 1 else ".")
     )
     shown = np.arange(len(recordings))
     if len(shown) > _MOST_TRACKS:
@@ -528,7 +524,7 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
             "worst by mean CCC; the table below holds all."
         )
     for number, i in enumerate(shown):
-        rows = chosen & (answers.recordings == recordings[i])
+        part = answers[answers.recordings == recordings[i]]
         scores = ", ".join(
             f"{name} {_number(value)}" for name, value in zip(finished.names, ccc[i])
         )
@@ -538,14 +534,14 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
                 figures.tracks(
                     recordings[i],
                     finished.names,
-                    answers.targets[rows],
-                    answers.outputs[rows],
+                    part.targets,
+                    part.outputs,
                     ccc[i],
                 )
             ),
             alt=f"{recordings[i]} over time: CCC of {scores}",
-            caption=f"{recordings[i]}, speaker {answers.speakers[rows][0]}, fold "
-            f"{_folds_of(answers, rows)}.",
+            caption=f"{recordings[i]}, speaker {part.speakers[0]}, fold "
+            f"{part.folds[0]}.",
         )
     rows = [
         (name, f"{frames / FRAME_RATE_HZ:.0f}", *map(_number, values))
@@ -553,11 +549,6 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
     ]
     header = ("recording", "seconds", *(f"CCC, {name}" for name in finished.names))
     yield Details("Scores of each recording", [Table(header, rows)])
-
-
-def _select(answers: Predictions, rows: np.ndarray) -> Predictions:
-    fields = dataclasses.fields(Predictions)
-    return Predictions(**{f.name: getattr(answers, f.name)[rows] for f in fields})
 
 
 def _training(finished: _Finished) -> Iterator[Block]:
@@ -620,7 +611,7 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     if len(folds) > 1:
         nothing = [""] * len(columns)
         summary = results.get("statistics")
-        if summary and summary["folds"] > 1:
+        if summary:
             found = (_mean_and_std(summary["measures"][m]) for m in measures)
             rows.append(["mean ± std", *found, *nothing])
         pooled = (_number(_score(results["all"], m)) for m in measures)
@@ -656,17 +647,17 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     found = summary["measures"]
     level = f"{summary['level']:.0%}"
     several = summary["folds"] > 1
-    split = any("variance" in entry for entry in found.values())
+    repeated = summary["seeds"] > 1
     header = ["measure", "all rows", f"{level} interval"]
     rows = [
         [_measure_name(m), _number(entry["pooled"]), _interval(entry["interval"])]
         for m, entry in found.items()
     ]
-    if several:
-        header.append("folds, mean ± std")
+    if several or repeated:
+        header.append(f"{'folds' if several else 'seeds'}, mean ± std")
         for row, entry in zip(rows, found.values()):
             row.append(_mean_and_std(entry))
-    if split:
+    if several and repeated:
         header += ["std by fold", "std by seed", "share of seed"]
         for row, entry in zip(rows, found.values()):
             fold, seed = entry["variance"]["fold"], entry["variance"]["seed"]
@@ -690,13 +681,13 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
             f"mean ± std: over {summary['folds']} folds, n - 1 in the denominator. "
             "Folds share training data, so that std / √n is not the error of the mean."
         )
-    if split:
+    if several and repeated:
         notes.append(
             f"Variance: {summary['seeds']} seeds in each fold, one-way random effects "
             "(Searle et al. 1992): what a new seed changes at a given fold, and what "
             "is left between folds; the share is of the variance."
         )
-    elif summary["seeds"] == 1:
+    elif not repeated:
         notes.append("One seed: what another seed would change is not known.")
     yield Bullets(notes)
 
@@ -805,7 +796,11 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 
 def _mean_and_std(found: Mapping[str, Any]) -> str:
-    return f"{_number(found['mean'])} ± {_number(found['std'])}"
+    """Over the folds; of a single fold over its seeds; empty for a single run."""
+    std = found["std"]
+    if std is None and "variance" in found:
+        std = math.sqrt(found["variance"]["seed"])
+    return "" if std is None else f"{_number(found['mean'])} ± {_number(std)}"
 
 
 def _duration(seconds: float | None) -> str:

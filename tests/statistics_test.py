@@ -51,18 +51,12 @@ def frames(recordings=6, each=50, folds=3, seed=0, noise=0.5, offset=0.0):
     )
 
 
-def choose(predictions, rows):
-    return Predictions(
-        **{k: v[rows] for k, v in dataclasses.asdict(predictions).items()}
-    )
-
-
 def test_scores_of_groups_are_those_of_their_rows():
     predictions = utterances()
     speakers, sums = statistics.group_sums(predictions, predictions.speakers)
     ua, wa = statistics.unweighted_accuracy(sums), statistics.weighted_accuracy(sums)
     for speaker, its_sums, its_ua, its_wa in zip(speakers, sums, ua, wa):
-        part = choose(predictions, predictions.speakers == speaker)
+        part = predictions[predictions.speakers == speaker]
         answers = part.outputs.argmax(axis=1)
         np.testing.assert_array_equal(
             its_sums, sklearn.metrics.confusion_matrix(part.targets, answers)
@@ -82,7 +76,7 @@ def test_a_class_that_a_group_lacks_counts_for_nothing():
 def test_concordance_of_groups_is_that_of_their_frames(offset):
     predictions = frames(offset=offset)
     names, sums = statistics.group_sums(predictions, predictions.recordings)
-    parts = [choose(predictions, predictions.recordings == name) for name in names]
+    parts = [predictions[predictions.recordings == name] for name in names]
     expected = [metrics.CccSums.from_arrays(p.outputs, p.targets) for p in parts]
     np.testing.assert_allclose(
         statistics.concordance(sums), [e.ccc() for e in expected], rtol=1e-9, atol=1e-9
@@ -165,7 +159,7 @@ def test_variance_components_find_what_was_put_in():
     found = np.mean(
         [
             statistics.variance_components(
-                [rng.normal(rng.normal(0, 3), 2, 1 + f % 4) for f in range(9)]
+                [rng.normal(rng.normal(0, 3), 2, runs) for runs in 3 * (1, 1, 10)]
             )
             for _ in range(3000)
         ],
@@ -235,8 +229,20 @@ def test_summary_of_repeated_runs_tells_seeds_from_folds():
     }
 
 
+def test_summary_of_repeated_runs_of_one_fold():
+    runs = [utterances(folds=1, seed=seed) for seed in range(3)]
+    found = statistics.summarise(concatenate(runs), "classification", CLASSES)
+    wa = [np.mean(run.targets == run.outputs.argmax(axis=1)) for run in runs]
+    assert found["measures"]["wa"]["std"] is None
+    assert found["measures"]["wa"]["mean"] == pytest.approx(np.mean(wa))
+    assert found["measures"]["wa"]["variance"] == {
+        "fold": None,
+        "seed": pytest.approx(np.var(wa, ddof=1)),
+    }
+
+
 def test_summary_of_a_regression_and_of_a_single_run():
-    predictions = choose(frames(), frames().folds == 0)
+    predictions = frames()[frames().folds == 0]
     summary = statistics.summarise(predictions, "regression", DIMENSIONS)
     assert list(summary["measures"]) == ["ccc_arousal", "ccc_valence"]
     expected = metrics.CccSums.from_arrays(predictions.outputs, predictions.targets)
@@ -245,7 +251,7 @@ def test_summary_of_a_regression_and_of_a_single_run():
         assert found["pooled"] == pytest.approx(ccc, abs=1e-9)
         assert found["std"] is None
         assert len(found["interval"]) == 2
-    lonely = choose(predictions, predictions.speakers == "P0")
+    lonely = predictions[predictions.speakers == "P0"]
     summary = statistics.summarise(lonely, "regression", DIMENSIONS)
     assert summary["measures"]["ccc_arousal"]["interval"] is None
 
@@ -257,7 +263,7 @@ def test_paired_test_is_scipys(make, over):
     found = statistics.paired_test(a, b, over=over)
 
     def score(system, unit):
-        part = choose(system, getattr(system, over) == unit)
+        part = system[getattr(system, over) == unit]
         if make is frames:
             sums = metrics.CccSums.from_arrays(part.outputs, part.targets)
             return sums.ccc().mean()
@@ -318,7 +324,7 @@ def test_the_verdict_is_plain():
 def test_the_order_of_recordings_and_the_number_of_seeds_may_differ():
     a, b = utterances(), utterances(noise=1)
     rows = np.random.default_rng(0).permutation(len(b.targets))
-    shuffled = choose(b, rows)
+    shuffled = b[rows]
     assert statistics.paired_test(a, b) == statistics.paired_test(a, shuffled)
     repeated = concatenate([shuffled, dataclasses.replace(b, seeds=b.seeds + 1)])
     again = statistics.paired_test(a, repeated)
@@ -327,7 +333,7 @@ def test_the_order_of_recordings_and_the_number_of_seeds_may_differ():
 
 def test_other_rows_are_refused():
     a = utterances()
-    fewer = choose(a, a.recordings != "03_040")
+    fewer = a[a.recordings != "03_040"]
     for first, second, name in ((a, fewer, "second"), (fewer, a, "first")):
         with pytest.raises(
             ValueError,
@@ -342,11 +348,11 @@ def test_other_rows_are_refused():
     statistics.paired_test(a, other_folds)
     with pytest.raises(ValueError, match="differ in the rows' folds"):
         statistics.paired_test(a, other_folds, over="folds")
-    twice = concatenate([a, choose(a, a.recordings == "03_040")])
+    twice = concatenate([a, a[a.recordings == "03_040"]])
     with pytest.raises(ValueError, match="differ in the rows' recordings"):
         statistics.paired_test(a, twice)
     with pytest.raises(ValueError, match="over must be speakers or folds, got 'rows'"):
         statistics.paired_test(a, a, over="rows")
-    lonely = choose(a, a.speakers == "speaker 0")
+    lonely = a[a.speakers == "speaker 0"]
     with pytest.raises(ValueError, match="at least two speakers, got 1"):
         statistics.paired_test(lonely, lonely)

@@ -18,6 +18,7 @@ from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 from diccoser_jax.folds import Fold
+from diccoser_jax.predictions import Predictions
 
 FOLD = Fold(
     train=("speaker00", "speaker01", "speaker02"),
@@ -323,8 +324,8 @@ def test_padding_does_not_change_a_score(classification):
     """Batches of 7 leave a tail of 3 in 80 utterances; batches of 80 leave none."""
     state = _state(_model(frontend="log_mel"))
     sharding = train.data_parallel(1)[1]
-    found = [
-        evaluate.evaluate(
+    (tail, tail_loss), (whole, whole_loss) = (
+        evaluate.predict(
             jax.jit(evaluate.eval_step),
             state,
             corpus=classification,
@@ -334,11 +335,15 @@ def test_padding_does_not_change_a_score(classification):
             sharding=sharding,
         )
         for size in (7, 80)
-    ]
-    assert found[0].pop("loss") == pytest.approx(found[1].pop("loss"), rel=1e-5)
-    assert found[0] == found[1]
-    assert found[0]["examples"] == 80
-    assert np.sum(found[0]["confusion"]) == 80
+    )
+    assert tail_loss == pytest.approx(whole_loss, rel=1e-5)
+    np.testing.assert_allclose(tail.outputs, whole.outputs, rtol=1e-4, atol=1e-6)
+    for name in ("recordings", "speakers", "targets"):
+        np.testing.assert_array_equal(getattr(tail, name), getattr(whole, name))
+    assert len(set(tail.recordings)) == len(tail.recordings) == 80
+    assert list(dict.fromkeys(tail.speakers)) == ["00", "01"]
+    scores = evaluate.score(tail, classification.target_names)
+    assert scores["examples"] == np.sum(scores["confusion"]) == 80
 
 
 def test_regression_scores_count_every_frame_once(regression):
@@ -350,7 +355,7 @@ def test_regression_scores_count_every_frame_once(regression):
         lambda rng: train.create_state(rng, model, optax.sgd(0.1), loss_fn, 128_000)
     )(jax.random.key(0))
     unit = "speaker00"
-    found = evaluate.evaluate(
+    rows, _ = evaluate.predict(
         jax.jit(evaluate.eval_step),
         state,
         corpus=regression,
@@ -359,6 +364,7 @@ def test_regression_scores_count_every_frame_once(regression):
         window_seconds=8.0,
         sharding=train.data_parallel(1)[1],
     )
+    found = evaluate.score(rows, regression.target_names)
     predictions, labels = [], []
     for record in regression.source([unit], evaluation=True):
         audio = jnp.asarray(record["audio"], jnp.float32)[None] / 32768
@@ -366,6 +372,7 @@ def test_regression_scores_count_every_frame_once(regression):
         labels.append(record["labels"])
     x, y = np.concatenate(predictions), np.concatenate(labels)
     assert len(y) == 1500
+    np.testing.assert_array_equal(rows.targets, y)
     for d, name in enumerate(("arousal", "valence")):
         covariance = np.cov(x[:, d], y[:, d], bias=True)
         expected = (
@@ -455,8 +462,8 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification):
     train.train_and_evaluate(config, parts, classification, FOLD)
     config.train.max_epochs = 3
     found = train.train_and_evaluate(config, parts, classification, FOLD)
-    expected.pop("seconds")
-    found.pop("seconds")
+    for results in (expected, found):
+        del results["seconds"], results["cost"]
     assert found == expected
     assert (parts / "metrics.jsonl").read_text() == (
         whole / "metrics.jsonl"
@@ -466,17 +473,20 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification):
 def test_the_best_epoch_is_tested_and_patience_ends_the_run(
     tmp_path, classification, monkeypatch
 ):
-    scores = iter([0.3, 0.6, 0.6, 0.5, 0.9])
+    scores = iter([0.3, 0.6, 0.6, 0.5, 0.1])
     tested = []
 
     def fake(step, state, *, units, **_):
         if units == FOLD.test:
             tested.append(int(state.step))
-            return {"score": 0.1, "loss": 1.0}
-        assert units == FOLD.validation
-        return {"score": next(scores), "loss": 1.0}
+        else:
+            assert units == FOLD.validation
+        same = np.zeros(3, np.int32)
+        return Predictions(same, same, same, same, same, np.eye(3)), 1.0
 
-    monkeypatch.setattr(evaluate, "evaluate", fake)
+    # The fourth epoch ends the run; then best state's validation and test are scored.
+    monkeypatch.setattr(evaluate, "predict", fake)
+    monkeypatch.setattr(evaluate, "score", lambda *_, **__: {"score": next(scores)})
     config = small_config(train__max_epochs=9, train__patience_epochs=2)
     found = train.train_and_evaluate(config, tmp_path, classification, FOLD)
     assert found["epochs"] == 4
