@@ -39,10 +39,10 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         return float(np.mean(expected - answered))
 
     lowest, highest = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    if slope(highest) <= 0:  # Also 0, where posteriors are all exactly 0 or 1.
+        return TEMPERATURES[0]
     if slope(lowest) >= 0:
         return TEMPERATURES[1]
-    if slope(highest) <= 0:
-        return TEMPERATURES[0]
     return 1 / brentq(slope, lowest, highest)
 
 

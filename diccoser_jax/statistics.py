@@ -187,8 +187,8 @@ def summarise(
       * ``pooled``: one score of all rows;
       * ``interval``: `bootstrap_interval` of the pooled score over speakers, [low,
         high], None for one speaker;
-      * ``variance``: ``fold`` and ``seed`` of `variance_components`, only if there are
-        several folds and seeds.
+      * ``variance``, only if there are several seeds: ``fold`` and ``seed`` of
+        `variance_components`; of a single fold, None and the variance of its seeds.
     """
     speakers, sums = group_sums(predictions, predictions.speakers)
     runs, run_of_row = np.unique(
@@ -213,8 +213,10 @@ def summarise(
             "pooled": float(score(sums.sum(axis=0))),
             "interval": interval,
         }
-        if several and len(seeds) > 1:
-            fold, seed = variance_components(by_fold)
+        if len(seeds) > 1:
+            fold, seed = None, float(run_scores.var(ddof=1))
+            if several:
+                fold, seed = variance_components(by_fold)
             entries[measure]["variance"] = {"fold": fold, "seed": seed}
     return {
         "folds": len(folds),
