@@ -72,6 +72,7 @@ _SPEECH_DECIBEL = 45.0  # below the loudest moment; what is quieter at the ends 
 _MARGIN_SECONDS = 0.1  # but for so much
 _FADE_SAMPLES = SAMPLE_RATE_HZ // 50  # between the room of a pause and that of a file
 _QUIET_SHARE = 0.1  # of the frames of a recording that tell how its room sounds
+_QUANTUM = 1 / 32768  # one step of 16 bits
 _FFT_SAMPLES, _HOP_SAMPLES = 512, 256
 
 
@@ -214,7 +215,8 @@ def room(waveforms: Sequence[np.ndarray]) -> np.ndarray:
     """How the room of some recordings sounds when nobody speaks.
 
     Of each recording the mean power spectrum of the quietest tenth of its frames, and
-    of these the median. It is low where the recordings were gated.
+    of these the median. Frames below one step of 16 bits do not count: the recording
+    was gated there, and they tell nothing of the room.
 
     Args:
       waveforms: float32 ``[samples]`` each, with the silence about the speech.
@@ -224,11 +226,12 @@ def room(waveforms: Sequence[np.ndarray]) -> np.ndarray:
     """
     spectra = []
     for waveform in waveforms:
-        waveform = librosa.util.fix_length(
-            waveform, size=max(len(waveform), _FFT_SAMPLES)
-        )
+        waveform = np.pad(waveform, (0, max(0, _FFT_SAMPLES - len(waveform))))
         power = np.abs(_spectrogram(waveform, center=False)) ** 2
-        order = np.argsort(power.sum(axis=0))
+        frames = np.lib.stride_tricks.sliding_window_view(waveform, _FFT_SAMPLES)
+        levels = np.sqrt(np.mean(np.square(frames[::_HOP_SAMPLES]), axis=1))
+        order = np.argsort(levels)
+        order = order[levels[order] >= min(_QUANTUM, levels.max())]
         quiet = order[: max(1, int(_QUIET_SHARE * len(order)))]
         spectra.append(power[:, quiet].mean(axis=1))
     return np.median(spectra, axis=0)
