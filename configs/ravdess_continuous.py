@@ -11,7 +11,7 @@ must be what the recordings were made with. Windows of 20 s every 4 s, as in the
 
 What the scores can show: that a network learns from long windows, follows changes of
 acted emotion in voices that it never heard, and which variant does so better. What they
-cannot: how well it agrees with people. Each label is one of 14 points and the way from
+cannot: how well it agrees with people. Each label is one of 15 points and the way from
 one to the next, two sentences carry them all, and valence and arousal hang together as
 the emotions lie. They are not comparable with those on RECOLA.
 """

@@ -189,6 +189,14 @@ def test_pauses_are_as_documented():
     assert np.std(np.log(gaps)) == pytest.approx(0.57, abs=0.06)
 
 
+def test_speech_starts_with_the_first_frame_after_the_pause(monkeypatch):
+    monkeypatch.setattr(composition, "_pause_samples", lambda rng: 5 * 640 + 1)
+    made = composition.compose(
+        [utterance("a", frames=5)], SILENT, 30, np.random.default_rng(0)
+    )
+    assert made.starts == [6, 6 + 5 + 6]
+
+
 def test_intensities_and_emotions():
     at = composition.intensity
     assert at("ravdess", "03-01-05-02-01-01-12") == 1
