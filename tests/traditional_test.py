@@ -162,7 +162,7 @@ def test_test_labels_have_no_say(corpus, cache_dir, evaluated):
         garbage, FOLD, "mfcc", cache_dir, progress=False
     )
     for key in ("kernel", "penalty", "validation_score"):
-        assert other[key] == scores[key]
+        assert other[key] == chosen[key]
     np.testing.assert_array_equal(other_rows.outputs, rows.outputs)
     assert not np.array_equal(other_rows.targets, rows.targets)
     # Those of the validation units do.
