@@ -194,7 +194,10 @@ class Predictor:
                 "The CNN-LSTM cannot stream: its centred convolutions see the future. "
                 "Use one of the DiCCOSER networks."
             )
-        return self._stream(_resampled(chunks, sample_rate_hz, silence_allowed=True))
+        signal = _resampled(chunks, sample_rate_hz, silence_allowed=True)
+        # Compiled now, so that the first frame need not wait.
+        self._step(self._silence_heard(), np.zeros((1, FRAME_SAMPLES), np.float32))
+        return self._stream(signal)
 
     def _stream(self, signal: Iterator[np.ndarray]) -> Iterator[Prediction]:
         first = 0
