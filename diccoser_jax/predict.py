@@ -533,7 +533,7 @@ def _line(model: Predictor, seconds: float, frames: list[np.ndarray]) -> str:
 def main(argv: list[str]) -> None:
     """The command, after its flags are parsed."""
     values = flags.FLAGS
-    _check_usage(argv[1:])
+    _check_usage(argv[1:], values)
     logging.set_verbosity(logging.WARNING)
     _keep_programs(values.compilation_cache)
     failed = 0
@@ -561,9 +561,7 @@ def main(argv: list[str]) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _check_usage(names: list[str]) -> None:
-    values = flags.FLAGS
-
+def _check_usage(names: list[str], values: flags.FlagValues) -> None:
     def refuse(reason: str) -> None:
         raise app.UsageError(reason, exitcode=2)
 
