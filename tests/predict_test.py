@@ -16,8 +16,8 @@ import pytest
 import scipy.special
 import soundfile
 import soxr
-from absl import app
 import speech
+from absl import app
 
 import diccoser_jax
 from diccoser_jax import audio, inference, model_file, predict
