@@ -11,7 +11,10 @@
 
 A file is heard as a stream, piece after piece, in little memory: both give the same
 frames. Classification hears one training window of silence before it, since training
-puts silence before short recordings (paper, section 4.2.2).
+puts silence before short recordings (paper, section 4.2.2). What is left at the end,
+less than 40 ms, gets no answer: half a frame of silence there is heard as an event
+(UA of recordings of RAVDESS that are answered at their last frame: 0.504 without, 0.489
+with it).
 """
 
 import dataclasses
@@ -37,6 +40,8 @@ BUNDLED = "emodb.safetensors"  # in the folder models/
 # serves files of all lengths. What a layer leaves for the next one fits in the caches.
 _PIECE_FRAMES = 100
 
+_SAMPLES = "waveform"  # what errors call samples that come from no file
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction:
@@ -45,7 +50,8 @@ class Prediction:
     Attributes:
       task: ``classification`` or ``regression``.
       names: of the classes, or of the dimensions.
-      seconds: how long the recording, or the piece, is.
+      seconds: how long the recording, or the piece, is; its last frame ends up to 40
+        ms before.
       times_seconds: ``[frames]``, 25 a second: where each frame ends. What a frame
         says depends on nothing later.
       frames: float32 ``[frames, outputs]``: the posterior of each class given the past
@@ -147,10 +153,11 @@ class Predictor:
                     f"sample_rate_hz={sample_rate_hz} beside a file, which knows its "
                     "own: leave it out."
                 )
-            chunks = audio.blocks(source)
+            name, chunks = str(source), audio.blocks(source)
         else:
             if isinstance(source, np.ndarray | jax.Array):
                 source = [source]
+            name = _SAMPLES
             chunks = _resampled(source, sample_rate_hz, silence_allowed=False)
         counted = _Counted(chunks)
         hear = self._windows if isinstance(self.saved.model, CnnLstm) else self._pieces
@@ -158,6 +165,8 @@ class Predictor:
         for output, answer in hear(counted):
             outputs.append(output)
             answers.append(answer)
+        if not outputs:
+            raise _too_short(name, counted.samples)
         frames, context = _concatenate(outputs)
         seconds = counted.samples / SAMPLE_RATE_HZ
         if self.task == "regression":
@@ -180,8 +189,7 @@ class Predictor:
 
         Yields:
           A `Prediction` for each chunk that completes a frame, with the frames that
-          it completes; ``times_seconds`` go on from the start of the stream. The end
-          of the stream completes the last frame with silence.
+          it completes; ``times_seconds`` go on from the start of the stream.
 
         Raises:
           AudioError: on samples that are not finite, far beyond full scale, or of
@@ -202,10 +210,8 @@ class Predictor:
     def _stream(self, signal: Iterator[np.ndarray]) -> Iterator[Prediction]:
         first = 0
         carry, rest = self._silence_heard(), np.zeros(0, np.float32)
-        for chunk, last in _mark_last(signal):
+        for chunk in signal:
             rest = np.concatenate([rest, chunk])
-            if last:
-                rest = np.pad(rest, (0, -len(rest) % FRAME_SAMPLES))
             outputs = []
             while len(rest) >= FRAME_SAMPLES:
                 # Two lengths, so that two programs serve chunks of all lengths.
@@ -224,6 +230,8 @@ class Predictor:
                     context,
                 )
                 first += len(frames)
+        if not first:
+            raise _too_short(_SAMPLES, len(rest))
 
     def _pieces(self, signal: Iterable[np.ndarray]) -> Iterator[tuple[Any, None]]:
         """Yields what the causal network says, piece after piece."""
@@ -232,7 +240,7 @@ class Predictor:
         for piece in _cut(signal, samples):
             padded = np.pad(piece, (0, samples - len(piece)))
             carry, output = self._step(carry, padded[None])
-            yield self._interpret(output, _frames_of(piece)), None
+            yield self._interpret(output, len(piece) // FRAME_SAMPLES), None
 
     def _windows(self, signal: Iterable[np.ndarray]) -> Iterator[tuple[Any, Any]]:
         """Yields what the CNN-LSTM says about each window, and its one answer.
@@ -245,7 +253,7 @@ class Predictor:
             output = self._apply(padded[None])
             frames, _ = self._interpret(output)
             answer = self._posteriors(np.asarray(output.pooled[0]))
-            yield (frames[-_frames_of(window) :], None), answer
+            yield (frames[-len(window) // FRAME_SAMPLES :], None), answer
 
     def _silence_heard(self) -> stream_lib.Carry:
         """The carry with which a recording begins."""
@@ -316,7 +324,7 @@ def _resampled(
             "sample_rate_hz is missing: samples do not tell their rate. Give it, such "
             "as sample_rate_hz=16_000."
         )
-    resampler = audio.Resampler(sample_rate_hz, "waveform")
+    resampler = audio.Resampler(sample_rate_hz, _SAMPLES)
 
     def resample() -> Iterator[np.ndarray]:
         for chunk in chunks:
@@ -335,33 +343,32 @@ def _to_float32(chunk: np.ndarray) -> np.ndarray:
     if chunk.ndim == 1 and np.issubdtype(chunk.dtype, np.floating):
         return chunk.astype(np.float32, copy=False)
     raise AudioError(
-        f"waveform: {chunk.dtype}{list(chunk.shape)}; expected one channel, [samples],"
+        f"{_SAMPLES}: {chunk.dtype}{list(chunk.shape)}; expected one channel, [samples],"
         " float in [-1, 1] or int16. Average channels, and divide other integers by "
         "their full scale"
     )
 
 
 def _cut(signal: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """Cuts chunks of any lengths into pieces of this one; only the last is shorter."""
+    """Cuts chunks of any lengths into pieces of this one; only the last is shorter.
+
+    What is less than a frame at the end is left out.
+    """
     rest = np.zeros(0, np.float32)
     for chunk in signal:
         rest = np.concatenate([rest, chunk])
-        whole = len(rest) // samples * samples
-        yield from rest[:whole].reshape(-1, samples)
-        rest = rest[whole:]
-    if len(rest):
-        yield rest
+        whole = len(rest) // samples
+        yield from rest[: whole * samples].reshape(-1, samples)
+        rest = rest[whole * samples :]
+    if last := len(rest) // FRAME_SAMPLES:
+        yield rest[: last * FRAME_SAMPLES]
 
 
-def _frames_of(samples: np.ndarray) -> int:
-    return -(-len(samples) // FRAME_SAMPLES)
-
-
-def _mark_last(signal: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Passes chunks on at once, and says at the end that there are no more."""
-    for chunk in signal:
-        yield chunk, False
-    yield np.zeros(0, np.float32), True
+def _too_short(name: str, samples: int) -> AudioError:
+    return AudioError(
+        f"{name}: its {1000 * samples / SAMPLE_RATE_HZ:.0f} ms are less than one frame "
+        "of 40 ms"
+    )
 
 
 def _concatenate(outputs: list[Any]) -> tuple[np.ndarray, np.ndarray | None]:
