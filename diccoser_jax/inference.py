@@ -19,8 +19,8 @@ with it).
 
 import dataclasses
 import functools
-import importlib.resources
 import os
+import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -90,16 +90,22 @@ def load(checkpoint: str | os.PathLike[str] | None = None) -> "Predictor":
     Raises:
       ModelFileError: if there is none, or it is damaged or too new.
     """
-    if checkpoint is not None:
-        return Predictor(model_file.load(checkpoint))
-    folder = importlib.resources.files("diccoser_jax") / "models"
-    with importlib.resources.as_file(folder / BUNDLED) as path:
-        if not path.exists():
-            raise ModelFileError(
-                f"{path}: this installation has no bundled model; name one of yours, "
-                "such as the workdir of a training run"
-            )
-        return Predictor(model_file.load(path))
+    return Predictor(model_file.load(bundled() if checkpoint is None else checkpoint))
+
+
+def bundled() -> pathlib.Path:
+    """The model that comes with the package.
+
+    Raises:
+      ModelFileError: if there is none.
+    """
+    path = pathlib.Path(__file__).parent / "models" / BUNDLED
+    if not path.exists():
+        raise ModelFileError(
+            f"{path}: this installation has no bundled model; name one of yours, such "
+            "as the workdir of a training run"
+        )
+    return path
 
 
 class Predictor:
@@ -343,8 +349,8 @@ def _to_float32(chunk: np.ndarray) -> np.ndarray:
     if chunk.ndim == 1 and np.issubdtype(chunk.dtype, np.floating):
         return chunk.astype(np.float32, copy=False)
     raise AudioError(
-        f"{_SAMPLES}: {chunk.dtype}{list(chunk.shape)}; expected one channel, [samples],"
-        " float in [-1, 1] or int16. Average channels, and divide other integers by "
+        f"{_SAMPLES}: {chunk.dtype}{list(chunk.shape)}; expected one channel, [samples]"
+        ", float in [-1, 1] or int16. Average channels, and divide other integers by "
         "their full scale"
     )
 
