@@ -49,10 +49,10 @@ def saved_model(path, model, task="classification"):
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, SAMPLES)))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
-        lambda x: 0.5 + 0.3 * rng.normal(size=x.shape).astype(np.float32), shapes
+        lambda x: rng.uniform(0.5, 1.5, size=x.shape).astype(np.float32), shapes
     )
     variables["params"] = jax.tree.map(
-        lambda x: (x - 0.5) / x.shape[0] ** 0.5, variables["params"]
+        lambda x: 3 * (x - 1) / x.shape[0] ** 0.5, variables["params"]
     )
     model_file.save(
         path,
