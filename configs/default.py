@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout_rate = 0.5
     config.model.compute_dtype = "float32"  # bfloat16: activations only
     # The DiCCOSER networks only:
+    config.model.answer_seconds = 0.04  # the answer is the mean of so much, at the end
     config.model.features = 64  # channels of every convolution
     config.model.local_stacks = 7
     config.model.block = "relu"  # gated: WaveNet's
@@ -79,11 +80,12 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
-    """Sets optimiser, dropout, augmentation and the weight of earlier frames.
+    """Sets optimiser, dropout, augmentation, and what earlier frames have to say.
 
     ``paper``: RMSProp, constant rate 1e-4, l2 1e-4, dropout 0.5, time reversal (paper,
     sections 4.2.3 and 4.2.4). ``tuned``: AdamW, linear warm-up, then cosine to zero;
-    cropped ends and gain; a loss on earlier frames, too.
+    cropped ends, gain and speed; a loss on earlier frames, too; answers that are means
+    over frames; averaged weights.
 
     Raises:
       ValueError: on another name.
@@ -98,8 +100,11 @@ def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
         config.model.dropout_rate = 0.5
         config.augmentation.reverse_probability = 0.5
         config.augmentation.crop_seconds = 0.0
+        config.augmentation.speed_percent = 0.0
         config.augmentation.gain_decibel = 0.0
+        config.model.answer_seconds = 0.04
         config.train.frame_loss_weight = 0.0
+        config.train.average_decay = 0.0
     elif recipe == "tuned":
         config.optimizer.name = "adam"
         config.optimizer.learning_rate = 1e-3
@@ -111,6 +116,9 @@ def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
         config.augmentation.reverse_probability = 0.0
         config.augmentation.crop_seconds = 0.8
         config.augmentation.gain_decibel = 6.0
+        config.augmentation.speed_percent = 15.0
+        config.model.answer_seconds = 1.6
         config.train.frame_loss_weight = 1.0
+        config.train.average_decay = 0.99
     else:
         raise ValueError(f"The recipe {recipe!r} is not 'paper' or 'tuned'.")

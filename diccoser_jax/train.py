@@ -31,7 +31,7 @@ from diccoser_jax import (
     model_file,
     optimizer,
 )
-from diccoser_jax.audio import FRAME_SAMPLES
+from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
@@ -81,8 +81,11 @@ def create_model(
             fields = {field.name for field in dataclasses.fields(DiccoserConfig)}
             settings = {key: config[key] for key in config if key in fields}
             settings["rematerialise"] = rematerialises(config)
+            answer_frames = round(config.answer_seconds * FRAME_RATE_HZ)
             return Diccoser(
-                DiccoserConfig(outputs=outputs, window_frames=window_frames, **settings)
+                DiccoserConfig(
+                    outputs, window_frames, answer_frames=answer_frames, **settings
+                )
             )
         if config.network == "cnn_lstm":
             return CnnLstm(
