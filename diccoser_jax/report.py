@@ -268,7 +268,7 @@ def _compose(finished: _Finished) -> Iterator[Block]:
         yield from _tracks(finished)
     yield from _training(finished)
     yield from _statistics(finished)
-    yield from _protocol(results["protocol"])
+    yield from _protocol(finished)
     yield from _counts(results["protocol"])
     yield from _cost(finished)
     yield Heading("To repeat")
@@ -692,7 +692,8 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     yield Bullets(notes)
 
 
-def _protocol(protocol: Mapping[str, Any]) -> Iterator[Block]:
+def _protocol(finished: _Finished) -> Iterator[Block]:
+    protocol = finished.results["protocol"]
     rows = [
         (k, protocol[k]) for k in ("corpus", "task", "folds", "fold") if k in protocol
     ]
@@ -710,6 +711,14 @@ def _protocol(protocol: Mapping[str, Any]) -> Iterator[Block]:
         rows.append(("fingerprint of the data", protocol["fingerprint"]))
     yield Heading("Protocol")
     yield Table(("what", "value"), rows)
+    speakers = {fold["fold"]: fold.get("speakers") for fold in finished.folds}
+    if len(speakers) > 1 and all(speakers.values()):
+        sides = ("test", "validation", "train")
+        rows = [
+            (fold, *(", ".join(map(str, heard[side])) for side in sides))
+            for fold, heard in speakers.items()
+        ]
+        yield Details("Speakers of each fold", [Table(("fold", *sides), rows)])
 
 
 def _counts(protocol: Mapping[str, Any]) -> Iterator[Block]:

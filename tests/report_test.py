@@ -351,6 +351,11 @@ def make_cross_validation(workdir, folds=3, seeds=(3, 4)):
                 {
                     "fold": fold,
                     "seed": seed,
+                    "speakers": {
+                        "train": ["x", "y"],
+                        "validation": ["z"],
+                        "test": sorted(set(part.speakers.tolist())),
+                    },
                     **scores_of(part),
                     "temperature": 8 / 3,
                     "validation_score": 0.7,
@@ -423,6 +428,9 @@ def test_cross_validation(cross_validation):
         *(f"{fold**0.5:.3f}", f"{seed**0.5:.3f}", f"{seed / (fold + seed):.0%}"),
     ]
     assert "With fewer than ten speakers such an interval is too narrow" in section
+    sides = table(text[text.index("Speakers of each fold") :], "fold")
+    assert sides[2] == ["1", "02, 03", "z", "x, y"]
+    assert len(sides) == 4
     costs = table(text, "run")
     assert costs[1] == ["fold 0, seed 3", "cpu", "30 min", "60 min", "1.50"]
     assert costs[-1] == ["together", "", "3 h 00 min", "6 h 00 min", "1.50"]
