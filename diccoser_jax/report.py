@@ -373,6 +373,7 @@ def _classes(finished: _Finished) -> Iterator[Block]:
 def _confusion(finished: _Finished) -> Iterator[Block]:
     total = finished.results["all"]
     scores = f"UA {_number(total['ua'])}, WA {_number(total['wa'])}"
+    seeds = len({fold.get("seed") for fold in finished.folds})
     yield Heading("Confusion")
     yield Picture(
         "confusion",
@@ -382,7 +383,10 @@ def _confusion(finished: _Finished) -> Iterator[Block]:
         alt=f"Confusion matrix of the test speakers: {scores}; its numbers are in the "
         "table below",
         caption="Rows are the truth, columns the answer; each cell holds the number of "
-        "examples and its share of the true class.",
+        "examples and its share of the true class."
+        + (
+            f" Each example counts once for each of {seeds} seeds." if seeds > 1 else ""
+        ),
     )
     by_fold = {}
     for fold in finished.folds:

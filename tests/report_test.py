@@ -428,6 +428,7 @@ def test_cross_validation(cross_validation):
         *(f"{fold**0.5:.3f}", f"{seed**0.5:.3f}", f"{seed / (fold + seed):.0%}"),
     ]
     assert "With fewer than ten speakers such an interval is too narrow" in section
+    assert "Each example counts once for each of 2 seeds." in text
     sides = table(text[text.index("Speakers of each fold") :], "fold")
     assert sides[2] == ["1", "02, 03", "z", "x, y"]
     assert len(sides) == 4
