@@ -4,7 +4,11 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 import soundfile
@@ -48,6 +52,11 @@ _FLAC_RATES_HZ = dict(
 )
 
 
+# What libsndfile does not read and ffmpeg does, by its first bytes: MP4 (.m4a, .mp4,
+# .mov) and Matroska (.webm, .mkv).
+_MP4, _MATROSKA = b"ftyp", b"\x1a\x45\xdf\xa3"
+
+
 class AudioError(ValueError):
     """An audio file that cannot be used; the message names the file and the cause."""
 
@@ -60,7 +69,8 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an audio file of any rate, channel count and format of libsndfile.
 
     Channels are averaged, the rate is changed by soxr's high-quality resampler, and
-    what overshoots full scale is clipped.
+    what overshoots full scale is clipped. MP4 and Matroska are read where the program
+    ``ffmpeg`` is installed.
 
     Args:
       path: the file.
@@ -74,8 +84,26 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         full scale.
       SilentError: its peak, once the mean is removed, is at most -90 dBFS.
     """
+    waveform = bytearray()  # Grows in place, where a list would be copied at the end.
+    for block in blocks(path):
+        waveform += block.data
+    return np.frombuffer(waveform, np.float32)
+
+
+def blocks(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    """Reads an audio file as `read` does, in little memory.
+
+    Yields:
+      float32 ``[samples]`` of any length, which together are what `read` returns.
+
+    Raises:
+      AudioError: as `read`; some errors show only after the last block.
+    """
     path = pathlib.Path(path)
     head = _first_bytes(path)
+    if head[4:8] == _MP4 or head.startswith(_MATROSKA):
+        yield from _decode_with_ffmpeg(path)
+        return
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(file, path)
@@ -84,13 +112,102 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
                 _check_wav(path)
             elif head.startswith(b"fLaC"):
                 checksum = _check_flac(path, file.samplerate)
-            return _decode(file, path, checksum)
+            yield from _decode(file, path, checksum)
     except (soundfile.SoundFileError, TypeError) as error:
         # TypeError is soundfile's answer to names such as x.raw, without a header.
         raise AudioError(
             f"{path}: cannot be decoded as audio ({error}); it begins with {head!r}. "
             "Expected a whole WAV, FLAC, OGG, MP3 or other file that libsndfile reads"
         ) from error
+
+
+class Resampler:
+    """Turns one signal, chunk after chunk, into float32 at 16 kHz in [-1, 1].
+
+    Attributes:
+      sample_rate_hz: of what comes in.
+      name: of the signal, with which errors begin.
+    """
+
+    def __init__(self, sample_rate_hz: float, name: str):
+        lowest_hz, highest_hz = _SAMPLE_RATES_HZ
+        if not lowest_hz <= sample_rate_hz <= highest_hz:
+            raise AudioError(
+                f"{name}: its rate is {sample_rate_hz} Hz; expected {lowest_hz} to "
+                f"{highest_hz} Hz"
+            )
+        self.sample_rate_hz = sample_rate_hz
+        self.name = name
+        self._resample = None
+        if sample_rate_hz != SAMPLE_RATE_HZ:
+            self._resample = soxr.ResampleStream(
+                sample_rate_hz, SAMPLE_RATE_HZ, 1, quality="HQ"
+            )
+        self._samples_in = self._samples_out = 0
+        self._sum, self._lowest, self._highest = 0.0, np.inf, -np.inf
+
+    @property
+    def seconds(self) -> float:
+        """Heard so far."""
+        return self._samples_in / self.sample_rate_hz
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Converts the next float32 ``[time, channels]`` to ``[samples]``.
+
+        Raises:
+          AudioError: on NaN or infinite samples, and far beyond full scale.
+        """
+        if not len(samples):
+            return np.zeros(0, np.float32)
+        peak = float(np.max(np.abs(samples)))
+        if not np.isfinite(peak):
+            bad = self._samples_in + int(np.argmin(np.isfinite(samples).all(axis=1)))
+            raise AudioError(
+                f"{self.name}: sample {bad} ({bad / self.sample_rate_hz:.3f} s) is NaN "
+                "or infinite; expected finite samples in [-1, 1]"
+            )
+        if peak > _LARGEST_PEAK:
+            raise AudioError(
+                f"{self.name}: its peak is {peak:.4g}; expected samples in [-1, 1]. "
+                "Divide them by their full scale"
+            )
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        self._samples_in += len(mono)
+        self._sum += float(mono.sum(dtype=np.float64))
+        self._lowest = min(self._lowest, mono.min())
+        self._highest = max(self._highest, mono.max())
+        return self._emit(mono)
+
+    def finish(self) -> np.ndarray:
+        """Returns the ``[samples]`` that the resampler held back.
+
+        Raises:
+          AudioError: if there was not enough for one sample.
+        """
+        if not self._samples_in:
+            raise AudioError(f"{self.name}: holds no samples")
+        rest = self._emit(np.zeros(0, np.float32), last=True)
+        if not self._samples_out:
+            raise AudioError(
+                f"{self.name}: {self._samples_in} samples at {self.sample_rate_hz} Hz "
+                f"are less than one sample at {SAMPLE_RATE_HZ} Hz"
+            )
+        return rest
+
+    def check_not_silent(self) -> None:
+        """Raises `SilentError` if what was heard never left -90 dBFS."""
+        mean = self._sum / self._samples_in
+        if max(self._highest - mean, mean - self._lowest) <= _SILENCE_PEAK:
+            raise SilentError(
+                f"{self.name}: silent; its {self.seconds:.2f} s never rise above "
+                "-90 dBFS"
+            )
+
+    def _emit(self, mono: np.ndarray, last: bool = False) -> np.ndarray:
+        if self._resample:
+            mono = self._resample.resample_chunk(np.ascontiguousarray(mono), last=last)
+        self._samples_out += len(mono)
+        return np.clip(mono, -1.0, 1.0)
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
@@ -218,39 +335,21 @@ def _check_flac(path: pathlib.Path, sample_rate_hz: int) -> bytes:
 
 def _decode(
     file: soundfile.SoundFile, path: pathlib.Path, checksum: bytes
-) -> np.ndarray:
-    """Decodes block by block: memory holds little more than the result."""
+) -> Iterator[np.ndarray]:
+    """Decodes block by block, in little memory."""
     # libsndfile leaves the checksum of FLAC alone; zeros stand for none.
     digest = hashlib.md5() if any(checksum) else None
     sample_bytes = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}.get(file.subtype, 0)
-    resample = soxr.ResampleStream(file.samplerate, SAMPLE_RATE_HZ, 1, quality="HQ")
-    waveform = bytearray()  # Grows in place, where a list would be copied at the end.
-    frames, total = 0, 0.0
-    lowest, highest = np.inf, -np.inf
+    resampler = Resampler(file.samplerate, str(path))
+    frames = 0
     while len(samples := _next_block(file)):
-        peak = float(np.max(np.abs(samples)))
-        if not np.isfinite(peak):
-            bad = frames + int(np.argmin(np.isfinite(samples).all(axis=1)))
-            raise AudioError(
-                f"{path}: sample {bad} ({bad / file.samplerate:.3f} s) is NaN or "
-                "infinite; expected finite samples in [-1, 1]"
-            )
-        if peak > _LARGEST_PEAK:
-            raise AudioError(
-                f"{path}: its peak is {peak:.4g}; expected samples in [-1, 1]. Divide "
-                "them by their full scale"
-            )
+        frames += len(samples)
+        block = resampler(samples)
         if digest:
             whole = (samples * 2 ** (8 * sample_bytes - 1)).astype("<i4")
             octets = whole.view(np.uint8).reshape(-1, 4)[:, :sample_bytes]
             digest.update(octets.tobytes())
-        mono = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
-        frames += len(mono)
-        total += float(mono.sum(dtype=np.float64))
-        lowest, highest = min(lowest, mono.min()), max(highest, mono.max())
-        if file.samplerate != SAMPLE_RATE_HZ:
-            mono = resample.resample_chunk(mono)
-        waveform += mono.data
+        yield block
     if frames < file.frames:
         raise AudioError(
             f"{path}: truncated; its header announces {file.frames} samples, {frames} "
@@ -263,21 +362,8 @@ def _decode(
         )
     if not frames:
         raise AudioError(f"{path}: holds a header and no samples")
-    mean = total / frames
-    if max(highest - mean, mean - lowest) <= _SILENCE_PEAK:
-        raise SilentError(
-            f"{path}: silent; its {frames / file.samplerate:.2f} s never rise above "
-            "-90 dBFS"
-        )
-    if file.samplerate != SAMPLE_RATE_HZ:
-        waveform += resample.resample_chunk(np.zeros(0, np.float32), last=True).data
-    if not waveform:
-        raise AudioError(
-            f"{path}: {frames} samples at {file.samplerate} Hz are less than one "
-            f"sample at {SAMPLE_RATE_HZ} Hz"
-        )
-    result = np.frombuffer(waveform, np.float32)
-    return np.clip(result, -1.0, 1.0, out=result)
+    resampler.check_not_silent()
+    yield resampler.finish()
 
 
 def _next_block(file: soundfile.SoundFile) -> np.ndarray:
@@ -285,3 +371,36 @@ def _next_block(file: soundfile.SoundFile) -> np.ndarray:
     return file.read(
         max(_BLOCK_SAMPLES // file.channels, 1), dtype="float32", always_2d=True
     )
+
+
+def _decode_with_ffmpeg(path: pathlib.Path) -> Iterator[np.ndarray]:
+    """Decodes the first audio track block by block; ffmpeg mixes and resamples."""
+    program = shutil.which("ffmpeg")
+    if not program:
+        raise AudioError(
+            f"{path}: an MP4 or Matroska file, which libsndfile does not read; install "
+            "ffmpeg (it was not found on the PATH), or convert the file to FLAC"
+        )
+    command = [program, "-nostdin", "-v", "error", "-xerror", "-i", f"file:{path}"]
+    command += ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ)]
+    command += ["-f", "f32le", "-"]
+    resampler = Resampler(SAMPLE_RATE_HZ, str(path))
+    with tempfile.TemporaryFile() as log:  # A pipe that nobody reads would fill up.
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        try:
+            while octets := process.stdout.read(4 * _BLOCK_SAMPLES):
+                samples = np.frombuffer(octets[: len(octets) // 4 * 4], "<f4")
+                yield resampler(samples[:, None])
+            process.wait()
+        finally:
+            process.kill()  # Where nobody wants the rest.
+            process.stdout.close()
+            process.wait()
+        log.seek(0)
+        complaint = log.read().decode(errors="replace").strip()
+    if "matches no streams" in complaint:
+        raise AudioError(f"{path}: holds no audio track, only video or other data")
+    if process.returncode or complaint:
+        raise AudioError(f"{path}: ffmpeg cannot decode it ({complaint})")
+    yield resampler.finish()
+    resampler.check_not_silent()

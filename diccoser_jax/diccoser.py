@@ -20,6 +20,7 @@ FRONTENDS = ("raw", "log_mel")
 AGGREGATIONS = ("rms", "max")
 BLOCKS = ("relu", "gated")
 COMPUTE_DTYPES = ("float32", "bfloat16")
+_CONDITIONING = "conditioning_past"
 BRANCH_WIDTH = 8  # of the convolution after the aggregation (section 4.1.1)
 
 
@@ -190,16 +191,22 @@ class LocalNetwork(nn.Module):
         x = layers.CausalConv(c.features, c.stem_width, pool=c.stem_pool, name="stem")(
             x
         )
-        for stack, pool in enumerate(c.stack_pools):
-            if conditioning is not None:
-                repeats = x.shape[1] // conditioning.shape[1]
-                y = jnp.repeat(conditioning, repeats, axis=1).astype(x.dtype)
-            else:
-                y = None
-            for dilation in c.local_dilations:
-                name = f"stack{stack}_dilation{dilation}"
-                x = _apply_block(c, train, x, y, dilation, name)
-            x = ops.max_pool(x, pool)
+        y = None if conditioning is None else conditioning.astype(x.dtype)
+        lags, stacks = c.local_stacks * c.local_dilations, c.local_stacks
+        with (
+            layers.DelayLines(self, lags, x) as lines,
+            layers.DelayLines(self, stacks * (1,), y, name=_CONDITIONING) as y_lines,
+        ):
+            for stack, pool in enumerate(c.stack_pools):
+                if conditioning is not None:
+                    repeats = x.shape[1] // conditioning.shape[1]
+                    y = jnp.repeat(conditioning, repeats, axis=1).astype(x.dtype)
+                delayed_y = y_lines.delay(y)
+                for dilation in c.local_dilations:
+                    name = f"stack{stack}_dilation{dilation}"
+                    delays = lines.delay(x), delayed_y
+                    x = _apply_block(c, train, x, y, dilation, name, delays=delays)
+                x = ops.max_pool(x, pool)
         return x
 
 
@@ -218,10 +225,18 @@ class GlobalNetwork(nn.Module):
     ) -> jax.Array:
         """Maps ``[batch, frames, features]`` to the same shape."""
         c = self.config
-        for dilation in c.global_dilations:
-            width = global_block_width(c, dilation)
-            name = f"dilation{dilation}"
-            x = _apply_block(c, train, x, conditioning, dilation, name, width)
+        y = conditioning
+        widths = {d: global_block_width(c, d) for d in c.global_dilations}
+        lags = [dilation for dilation, width in widths.items() if width > 1]
+        with (
+            layers.DelayLines(self, lags, x, clock=True) as lines,
+            layers.DelayLines(self, (1,), y, name=_CONDITIONING) as y_lines,
+        ):
+            delayed_y = y_lines.delay(y)
+            for dilation, width in widths.items():
+                name = f"dilation{dilation}"
+                delays = lines.delay(x) if width > 1 else None, delayed_y
+                x = _apply_block(c, train, x, y, dilation, name, width, delays)
         return x
 
 
@@ -233,6 +248,7 @@ def _apply_block(
     dilation: int,
     name: str,
     width: int = 2,
+    delays: tuple[jax.Array | None, jax.Array | None] = (None, None),
 ) -> jax.Array:
     block = layers.DilatedCausalBlock
     if c.rematerialise and train:
@@ -245,7 +261,7 @@ def _apply_block(
         batch_norm_momentum=c.batch_norm_momentum,
         gated=c.block == "gated",
         name=name,
-    )(x, conditioning, train)
+    )(x, conditioning, train, *delays)
 
 
 class Diccoser(nn.Module):

@@ -445,3 +445,99 @@ def tracks(
         loc="lower center", bbox_to_anchor=(0.5, 0.96), ncols=2, borderpad=0.2
     )
     return figure
+
+
+# Several systems.
+
+
+@_style
+def bars(
+    labels: Sequence[str],
+    means: Mapping[str, Sequence[float]],
+    deviations: Mapping[str, Sequence[float]],
+    printed: Mapping[str, Sequence[float | None]] | None = None,
+) -> Figure:
+    """A panel for each measure, in it a bar for each system.
+
+    Args:
+      labels: Of the systems.
+      means: For each measure the heights of the bars.
+      deviations: For each measure what is drawn around them.
+      printed: For each measure what a paper gives instead; None where it gives nothing.
+    """
+    figure = Figure(figsize=(_WIDTH, 1.2 + 0.36 * len(labels)))
+    panels = figure.subplots(1, len(means), squeeze=False, sharey=True)[0]
+    places = np.arange(len(labels))
+    for axes, measure in zip(panels, means):
+        values, around = np.array(means[measure]), np.array(deviations[measure])
+        axes.barh(places, values, xerr=around, color=_BLUE, alpha=0.75, height=0.62)
+        # Numbers stand at the foot of the bars, where no deviation crosses them.
+        for place, value in zip(places, values):
+            axes.text(0.01, place, f"{value:.3f}", va="center", color="white")
+        if printed:
+            known = [(x, y) for x, y in zip(printed[measure], places) if x is not None]
+            axes.plot(*zip(*known), "D", color=_ORANGE, label="the paper")
+        axes.set_title(measure)
+        axes.set_xlim(min(0, float((values - around).min())), None)
+        axes.grid(axis="y", visible=False)
+    panels[0].set_yticks(places, labels)
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)
+    if printed:
+        _legend_on_the_right(figure, panels[0])
+    return figure
+
+
+@_style
+def mean_curves(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> Figure:
+    """How fast systems learn: thin lines for the runs of each, a thick one for all.
+
+    Args:
+      curves: For each system its runs, a value for each epoch; some may end earlier.
+      title: What the values are.
+    """
+    figure = Figure(figsize=(_WIDTH * 0.8, 3.4))
+    axes = figure.subplots()
+    for (label, runs), (_, color) in zip(curves.items(), _MARKERS):
+        for run in runs:
+            axes.plot(np.arange(1, len(run) + 1), run, color=color, alpha=0.25, lw=0.8)
+        shortest = min(len(run) for run in runs)
+        mean = np.mean([run[:shortest] for run in runs], axis=0)
+        axes.plot(np.arange(1, shortest + 1), mean, color=color, lw=2.4, label=label)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.legend()
+    return figure
+
+
+@_style
+def scatters(
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    names: Sequence[str],
+    *,
+    columns: int,
+) -> Figure:
+    """Points on a plane, coloured by class.
+
+    Args:
+      panels: For each title points `[points, 2]` and their classes, int `[points]`.
+      names: Of the classes.
+      columns: Panels beside one another.
+    """
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(_WIDTH, 0.5 + rows * _WIDTH / columns))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    colors = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors
+    for axes, (title, (points, classes)) in zip(grid.flat, panels.items()):
+        for i, name in enumerate(names):
+            axes.scatter(*points[classes == i].T, s=6, color=colors[i], label=name)
+        axes.set_title(title, fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.remove()
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(names), markerscale=2.5
+    )
+    return figure

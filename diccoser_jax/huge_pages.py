@@ -38,7 +38,7 @@ def start_again() -> None:
 
 
 def policy() -> str | None:
-    """To whom the kernel gives huge pages: always, madvise or never; None: not Linux."""
+    """Who gets huge pages: "always", "madvise" or "never"; None: not on Linux."""
     if not _POLICY.exists():
         return None
     return _POLICY.read_text().partition("[")[2].partition("]")[0]

@@ -10,10 +10,13 @@ for streams. What it must remember, it keeps in the variable collection ``carry`
 Zero padding at the start of a file is a carry of zeros: both give the same outputs.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from diccoser_jax import features, ops
@@ -73,16 +76,127 @@ def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
     """
     if not streaming(module):
         return jnp.pad(x, ((0, 0), (length, 0), (0, 0)))
+    past = _past(module, "past", length, x)
+    x = jnp.concatenate([past.value, x], axis=1)
+    past.value = x[:, x.shape[1] - length :]
+    return x
+
+
+def _past(module: nn.Module, name: str, length: int, x: jax.Array) -> nn.Variable:
     shape = (x.shape[0], length, x.shape[2])
-    past = module.variable(CARRY, "past", jnp.zeros, shape, x.dtype)
+    past = module.variable(CARRY, name, jnp.zeros, shape, x.dtype)
     if past.value.shape != shape:
         raise ValueError(
             f"The carry is of shape {past.value.shape}, this chunk needs {shape}: "
             "a stream keeps its batch size."
         )
-    x = jnp.concatenate([past.value, x], axis=1)
-    past.value = x[:, x.shape[1] - length :]
-    return x
+    return past
+
+
+class DelayLines:
+    """The past of many layers, in one array of the carry of the module around them.
+
+    The fewer arrays a step takes and returns, the faster it is, and the fewer rows it
+    moves. With a clock, each line is a ring: input t of a line of n rows lies in its
+    row t mod n, until input t + n has read it and takes its place. Nothing else moves,
+    so that the work depends on the chunk and not on the delay. Without a clock the
+    lines are in order, which suits delays that are no longer than chunks are.
+
+    Use it as a context; when that ends, the carry is advanced. In a whole file it does
+    nothing, and every delayed chunk is None.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        delays: Sequence[int],
+        x: jax.Array | None,
+        *,
+        clock: bool = False,
+        name: str = "past",
+    ):
+        """Opens the carry.
+
+        Args:
+          module: the bound module that owns it.
+          delays: time steps from the input of each line to its output.
+          x: ``[batch, time, channels]``, what the first line will get; None: nothing
+            will come.
+          clock: the lines are rings, and all get chunks of the same length.
+          name: of the variable.
+        """
+        self._delays, self._past = delays, None
+        if x is None or not delays or not streaming(module):
+            return
+        self._past = _past(module, name, sum(delays), x)
+        self._starts = [sum(delays[:line]) for line in range(len(delays))]
+        self._due = [min(x.shape[1], delay) for delay in delays] if clock else None
+        self._tails: list[jax.Array] = []
+        if clock:
+            time = module.variable(CARRY, f"{name}_clock", jnp.zeros, (), jnp.int32)
+            now, end = time.value, time.value + x.shape[1]
+            self._read = self._rows([now] * len(delays))
+            self._write = self._rows([end - due for due in self._due])
+            # Starts again where all rings do, and so never overflows.
+            time.value = end % math.lcm(*delays)
+            ends = np.cumsum(self._due)[:-1]
+            self._old = jnp.split(self._past.value[:, self._read], ends, axis=1)
+
+    def _rows(self, times: Sequence[jax.Array]) -> jax.Array:
+        """Where each line keeps the inputs that are due, from its time on."""
+        return jnp.concatenate(
+            [
+                start + (time + jnp.arange(due)) % delay
+                for start, time, due, delay in zip(
+                    self._starts, times, self._due, self._delays
+                )
+            ]
+        )
+
+    def delay(self, x: jax.Array | None) -> jax.Array | None:
+        """What the next line gives for its chunk.
+
+        Args:
+          x: ``[batch, time, channels]``.
+
+        Returns:
+          The same, the delay of the line before; None in a whole file.
+        """
+        if self._past is None:
+            return None
+        line, time = len(self._tails), x.shape[1]
+        start, delay = self._starts[line], self._delays[line]
+        due = min(time, delay)
+        tail = x[:, time - due :]
+        if self._due is not None:
+            old = self._old[line]
+        else:
+            past = self._past.value[:, start : start + delay]
+            old, tail = past[:, :due], jnp.concatenate([past[:, due:], tail], axis=1)
+        self._tails.append(tail)
+        return jnp.concatenate([old, x[:, : time - due]], axis=1)
+
+    def __enter__(self) -> "DelayLines":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._past is None or error is not None:
+            return
+        if self._due is None:
+            self._past.value = jnp.concatenate(self._tails, axis=1)
+        elif max(self._due) == 1:
+            # The input of the last line depends on all that was read: written first,
+            # it lets a donated carry be changed in place.
+            past = self._past.value
+            for line, tail in reversed(list(enumerate(self._tails))):
+                past = jax.lax.dynamic_update_slice_in_dim(
+                    past, tail, self._write[line], axis=1
+                )
+            self._past.value = past
+        else:
+            self._past.value = self._past.value.at[:, self._write].set(
+                jnp.concatenate(self._tails, axis=1), unique_indices=True
+            )
 
 
 def hear(module: nn.Module, waveform: jax.Array, frontend: str) -> jax.Array:
@@ -122,10 +236,15 @@ class CausalConv(nn.Module):
     pool: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, delayed: jax.Array | None = None) -> jax.Array:
         """Maps ``[batch, time, channels]`` to ``[batch, time / pool, features]``.
 
         Computes in the dtype of x, on parameters in float32.
+
+        Args:
+          x: the input.
+          delayed: in a stream, the same as it was ``dilation`` steps before, where not
+            this layer but the one around it carries the past; needs width 2.
         """
         shape = (self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
@@ -133,6 +252,10 @@ class CausalConv(nn.Module):
         past = (self.width - 1) * self.dilation
         if self.pool > 1:
             y = ops.convolve_and_pool(with_past(self, x, past), kernel, self.pool)
+        elif delayed is not None:
+            # One product of twice the depth is faster than two on a few time steps.
+            taps = jnp.concatenate([delayed, x], axis=-1)
+            y = ops.matmul(taps, kernel.reshape(-1, self.features))
         elif past and streaming(self):
             y = ops.convolve(with_past(self, x, past), kernel, self.dilation)
         else:
@@ -213,6 +336,8 @@ class DilatedCausalBlock(nn.Module):
         x: jax.Array,
         conditioning: jax.Array | None = None,
         train: bool = False,
+        delayed: jax.Array | None = None,
+        delayed_conditioning: jax.Array | None = None,
     ) -> jax.Array:
         """Maps x and, optionally, a sequence of the same length, to x's shape.
 
@@ -220,16 +345,19 @@ class DilatedCausalBlock(nn.Module):
           x: ``[batch, time, features]``.
           conditioning: ``[batch, time, channels]`` or None.
           train: batch statistics and dropout instead of running statistics.
+          delayed: x ``dilation`` steps before, where a network around the block
+            carries its past; else the block does.
+          delayed_conditioning: likewise, the conditioning one step before.
         """
 
         def convolve(name: str) -> jax.Array:
             z = CausalConv(
                 self.features, self.width, self.dilation, self.gated, name=name
-            )(x)
+            )(x, delayed)
             if conditioning is not None:
                 z += CausalConv(
                     self.features, 2, use_bias=False, name=f"{name}_conditioning"
-                )(conditioning)
+                )(conditioning, delayed_conditioning)
             return z
 
         if self.gated:

@@ -29,6 +29,7 @@ from diccoser_jax import data, files, metrics
 from diccoser_jax.audio import SAMPLE_RATE_HZ
 from diccoser_jax.config import ConfigError
 from diccoser_jax.folds import Fold
+from diccoser_jax.predictions import Predictions
 
 _OPENSMILE_SETS = {
     "egemaps": "eGeMAPSv02",
@@ -97,8 +98,9 @@ def evaluate_fold(
     name: str,
     cache_dir: pathlib.Path,
     *,
+    number: int = 0,
     progress: bool = True,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Predictions, dict[str, Any]]:
     """Trains, chooses by the validation units, and tests once.
 
     Args:
@@ -106,14 +108,13 @@ def evaluate_fold(
       fold: units of each side.
       name: one of ``FEATURES``.
       cache_dir: as in `features`.
+      number: of the fold, for the rows.
       progress: whether to draw a progress bar.
 
     Returns:
-      JSON-able scores of the test units, as by `evaluate.evaluate` but for the loss,
-      with ``validation_score``, ``kernel``, ``penalty`` and ``features`` (their
-      number); and for each test recording ``recordings`` and ``speakers`` (str),
-      ``targets`` (int32) and ``outputs`` (float32 ``[recordings, classes]``, decision
-      values, the highest of which is the answer).
+      Decision values for each test recording, the highest of which is the answer; and
+      how they came about, JSON-able: ``validation_score``, ``kernel``, ``penalty`` and
+      ``features`` (their number).
 
     Raises:
       ConfigError: as `features`; or fewer than two classes in the training recordings.
@@ -141,39 +142,20 @@ def evaluate_fold(
             if score > best[0]:
                 best = (score, kernel, penalty, machine)
     score, kernel, penalty, machine = best
-    outputs = _decide(machine, test.vectors, len(names))
-    confusion = metrics.confusion_matrix(
-        test.targets, outputs.argmax(axis=1), len(names)
+    same = np.ones(len(test.targets), np.int32)
+    rows = Predictions(
+        recordings=test.recordings,
+        speakers=test.speakers,
+        folds=number * same,
+        seeds=0 * same,
+        targets=test.targets,
+        outputs=_decide(machine, test.vectors, len(names)),
     )
-    scores = {
-        **_scores(confusion, names),
+    return rows, {
         "validation_score": score,
         "kernel": kernel,
         "penalty": penalty,
         "features": train.vectors.shape[1],
-    }
-    rows = {
-        "recordings": test.recordings,
-        "speakers": test.speakers,
-        "targets": test.targets,
-        "outputs": outputs,
-    }
-    return scores, rows
-
-
-def _scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    recalls = metrics.recalls(confusion)
-    ua = metrics.unweighted_accuracy(confusion)
-    return {
-        "examples": int(confusion.sum()),
-        "score": ua,
-        "wa": metrics.weighted_accuracy(confusion),
-        "ua": ua,
-        "recalls": {
-            name: None if np.isnan(recall) else float(recall)
-            for name, recall in zip(names, recalls)
-        },
-        "confusion": confusion.tolist(),
     }
 
 

@@ -22,7 +22,15 @@ from flax import struct, traverse_util
 from flax.training import train_state
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from diccoser_jax import calibration, data, evaluate, layers, losses, optimizer
+from diccoser_jax import (
+    calibration,
+    data,
+    evaluate,
+    layers,
+    losses,
+    model_file,
+    optimizer,
+)
 from diccoser_jax.audio import FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
@@ -334,7 +342,8 @@ def train_and_evaluate(
     Args:
       config: as in ``configs/default.py``.
       workdir: gets ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, and
-        ``predictions.npz``: the answers for the test units.
+        ``predictions.npz``, the answers for the test units, and ``model.safetensors``,
+        the network of the best epoch for `diccoser_jax.load`.
       corpus: prepared shards.
       fold: units to train, validate and test on.
 
@@ -452,6 +461,21 @@ def train_and_evaluate(
     if corpus.task == "classification":
         rows, _ = predict(state, units=fold.validation)
         results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
+    model_file.save(
+        workdir / model_file.NAME,
+        model,
+        jax.device_get(state.variables),
+        task=corpus.task,
+        target_names=corpus.target_names,
+        window_seconds=window_seconds,
+        temperature=results.get("temperature", 1.0),
+        card={
+            "trained_on": f"{config.data.dataset}: {', '.join(fold.train)}",
+            "chosen_on": ", ".join(fold.validation),
+            "validation_score": progress.best_score,
+            "seed": config.seed,
+        },
+    )
     rows, loss = predict(state, units=fold.test)
     same = np.ones(len(rows.targets), np.int32)
     rows = dataclasses.replace(
