@@ -173,12 +173,12 @@ _STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #fff; --ink: #1c1e21; --faint: #5f6670; --line: #dfe3e8; --card: #f5f7f9;
-  --accent: #0072b2; --alert: #b34700;
+  --accent: #0072b2;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #15181c; --ink: #e4e7eb; --faint: #9aa3ad; --line: #333a42;
-    --card: #1e2329; --accent: #56b4e9; --alert: #f0a060;
+    --card: #1e2329; --accent: #56b4e9;
   }
 }
 * { box-sizing: border-box; }

@@ -268,7 +268,7 @@ def _compose(finished: _Finished) -> Iterator[Block]:
         yield from _tracks(finished)
     yield from _training(finished)
     yield from _statistics(finished)
-    yield from _protocol(results["protocol"])
+    yield from _protocol(finished)
     yield from _counts(results["protocol"])
     yield from _cost(finished)
     yield Heading("To repeat")
@@ -373,6 +373,7 @@ def _classes(finished: _Finished) -> Iterator[Block]:
 def _confusion(finished: _Finished) -> Iterator[Block]:
     total = finished.results["all"]
     scores = f"UA {_number(total['ua'])}, WA {_number(total['wa'])}"
+    seeds = len({fold.get("seed") for fold in finished.folds})
     yield Heading("Confusion")
     yield Picture(
         "confusion",
@@ -382,7 +383,10 @@ def _confusion(finished: _Finished) -> Iterator[Block]:
         alt=f"Confusion matrix of the test speakers: {scores}; its numbers are in the "
         "table below",
         caption="Rows are the truth, columns the answer; each cell holds the number of "
-        "examples and its share of the true class.",
+        "examples and its share of the true class."
+        + (
+            f" Each example counts once for each of {seeds} seeds." if seeds > 1 else ""
+        ),
     )
     by_fold = {}
     for fold in finished.folds:
@@ -692,7 +696,8 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     yield Bullets(notes)
 
 
-def _protocol(protocol: Mapping[str, Any]) -> Iterator[Block]:
+def _protocol(finished: _Finished) -> Iterator[Block]:
+    protocol = finished.results["protocol"]
     rows = [
         (k, protocol[k]) for k in ("corpus", "task", "folds", "fold") if k in protocol
     ]
@@ -710,6 +715,14 @@ def _protocol(protocol: Mapping[str, Any]) -> Iterator[Block]:
         rows.append(("fingerprint of the data", protocol["fingerprint"]))
     yield Heading("Protocol")
     yield Table(("what", "value"), rows)
+    speakers = {fold["fold"]: fold.get("speakers") for fold in finished.folds}
+    if len(speakers) > 1 and all(speakers.values()):
+        sides = ("test", "validation", "train")
+        rows = [
+            (fold, *(", ".join(map(str, heard[side])) for side in sides))
+            for fold, heard in speakers.items()
+        ]
+        yield Details("Speakers of each fold", [Table(("fold", *sides), rows)])
 
 
 def _counts(protocol: Mapping[str, Any]) -> Iterator[Block]:

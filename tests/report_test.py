@@ -310,10 +310,10 @@ def run_of_speakers(fold, seed):
 
 
 def recording(number, frames=300):
-    """Predictions of one recording; the CCC is 1 for arousal and less for valence."""
+    """Predictions of one recording, best of number 3 and worse for valence."""
     seconds = np.arange(frames) / 25
     targets = np.stack([np.sin(seconds + number), np.cos(seconds)], axis=1)
-    outputs = targets * [1, 0.5]
+    outputs = targets * [1, 0.5] + 0.05 * abs(number - 3)
     return Predictions(
         recordings=np.array([f"dev_{number}"] * frames),
         speakers=np.array([f"P{number}"] * frames),
@@ -351,6 +351,11 @@ def make_cross_validation(workdir, folds=3, seeds=(3, 4)):
                 {
                     "fold": fold,
                     "seed": seed,
+                    "speakers": {
+                        "train": ["x", "y"],
+                        "validation": ["z"],
+                        "test": sorted(set(part.speakers.tolist())),
+                    },
                     **scores_of(part),
                     "temperature": 8 / 3,
                     "validation_score": 0.7,
@@ -423,6 +428,10 @@ def test_cross_validation(cross_validation):
         *(f"{fold**0.5:.3f}", f"{seed**0.5:.3f}", f"{seed / (fold + seed):.0%}"),
     ]
     assert "With fewer than ten speakers such an interval is too narrow" in section
+    assert "Each example counts once for each of 2 seeds." in text
+    sides = table(text[text.index("Speakers of each fold") :], "fold")
+    assert sides[2] == ["1", "02, 03", "z", "x, y"]
+    assert len(sides) == 4
     costs = table(text, "run")
     assert costs[1] == ["fold 0, seed 3", "cpu", "30 min", "60 min", "1.50"]
     assert costs[-1] == ["together", "", "3 h 00 min", "6 h 00 min", "1.50"]
@@ -549,16 +558,23 @@ def test_of_many_recordings_some_are_drawn_and_all_are_listed(tmp_path, monkeypa
     make_tracks(tmp_path, 5)
     text = report.write(tmp_path).read_text("utf-8")
     assert "2 of 5 recordings, from the best to the worst by mean CCC" in text
+    rows = table(text, "recording")[1:]
+    ranked = sorted(rows, key=lambda row: float(row[2]) + float(row[3]))
+    shown = re.findall(r"!\[(dev_\d) over time.*\(tracks-\d\d\.png\)", text)
+    assert shown == [ranked[-1][0], ranked[0][0]]
     assert len(list(tmp_path.glob("tracks-*.png"))) == 2
-    assert len(table(text, "recording")) == 6
+    assert len(rows) == 5
 
 
 def test_predictions_that_do_not_fit_are_named(tmp_path):
     save(tmp_path, CLASSIFICATION)
     path = tmp_path / "predictions.npz"
-    recording(0).save(path)
-    with pytest.raises(ValueError, match=r"predictions\.npz does not fit \['anger'"):
-        report.write(tmp_path)
+    part = run_of_speakers(0, 3)
+    two_classes = dataclasses.replace(part, outputs=part.outputs[:, :2])
+    for wrong in (recording(0), two_classes):
+        wrong.save(path)
+        with pytest.raises(ValueError, match=r"npz does not fit \['anger'"):
+            report.write(tmp_path)
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"predictions\.npz does not hold"):
         report.write(tmp_path)
