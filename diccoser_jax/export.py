@@ -16,20 +16,29 @@ The programs need JAX (and flatbuffers), on CPU, CUDA or TPU, for any batch size
   outputs["pooled"], outputs["frames"], outputs["local_context"]
 
   step = export.deserialize(bytearray(open("emodb.step.jaxexport", "rb").read()))
-  carry = np.zeros((1, step.in_avals[0].shape[1]), np.float32)
+  carry = [np.zeros([n if isinstance(n, int) else batch for n in x.shape], x.dtype)
+           for x in step.in_avals[:-1]]
   carry, outputs = step.call(carry, chunk)  # chunk: float32 [batch, 640]
 
 Classification begins a stream with silence: let the step hear one window of zeros
 first. JAX keeps such programs readable for six months; the safetensors file is what
 outlives them: any version of this package reads it and exports it again.
 
-With --output=emodb.onnx both programs become ONNX, emodb.onnx and emodb.step.onnx, for
-onnxruntime. This needs jax2onnx, in an environment of its own: see the README.
+--output=emodb.onnx writes emodb.onnx and emodb.step.onnx for onnxruntime instead. The
+carry then is several inputs, carry_0 and so on, and as many outputs, next_0 and so on.
+This needs an environment of its own, since jax2onnx wants an older Orbax than training:
+
+  python -m venv onnx
+  onnx/bin/pip install jax2onnx onnxruntime absl-py librosa safetensors soundfile soxr
+  PYTHONPATH=. onnx/bin/python -m diccoser_jax.export --checkpoint=x --output=x.onnx
 """
 
+import contextlib
 import pathlib
 import sys
-from collections.abc import Callable
+import types
+import unittest.mock
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -44,8 +53,8 @@ from diccoser_jax.cnn_lstm import CnnLstm
 from diccoser_jax.model_file import ModelFileError, SavedModel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# Programs may be compiled in another order of additions, and no further apart.
-_TOLERANCE = 1e-5
+# Relative to the largest output: an order of additions apart, and no further.
+_TOLERANCE = 2e-5
 
 
 def window_function(saved: SavedModel) -> Callable[[jax.Array], dict[str, jax.Array]]:
@@ -66,38 +75,39 @@ def window_function(saved: SavedModel) -> Callable[[jax.Array], dict[str, jax.Ar
 
 def step_function(
     saved: SavedModel,
-) -> tuple[Callable[[jax.Array, jax.Array], Any], int]:
-    """A function of the next 40 ms of a stream, whose carry is one flat array.
+) -> tuple[Callable[..., Any], list[tuple[tuple[int | str, ...], np.dtype]]]:
+    """A function of the next 40 ms of a stream.
 
     Returns:
-      The function, which maps the carry, float32 ``[batch, size]`` (zeros at first),
-      and a chunk, float32 ``[batch, 640]``, to the next carry and, as
-      `window_function` but without ``pooled``, the outputs; and the size.
+      The function, which maps the carry, a list of arrays (zeros at first), and a
+      chunk, float32 ``[batch, 640]``, to the next carry and, as `window_function` but
+      without ``pooled``, the outputs; and shape and dtype of each array of the carry,
+      with ``batch`` for the batch size. What an array without it holds is common to
+      the whole batch, whose streams go on together.
     """
-    leaves, structure = jax.tree.flatten(
-        stream.init_carry(saved.model, saved.variables, batch=1)
-    )
-    shapes = [leaf.shape[1:] for leaf in leaves]
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    starts = np.cumsum([0, *sizes])
+    carries = [stream.init_carry(saved.model, saved.variables, n) for n in (2, 3)]
+    leaves, structure = jax.tree.flatten(carries[0])
+    dtypes = [leaf.dtype for leaf in leaves]
+    outside = [
+        np.dtype(np.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+        for dtype in dtypes  # bfloat16 is not known everywhere
+    ]
+    shapes = [
+        tuple(a if a == b else "batch" for a, b in zip(x.shape, y.shape))
+        for x, y in zip(leaves, jax.tree.leaves(carries[1]))
+    ]
 
-    def step(carry: jax.Array, chunk: jax.Array):
-        batch = chunk.shape[0]
-        parts = [
-            carry[:, start : start + size].reshape(batch, *shape).astype(leaf.dtype)
-            for start, size, shape, leaf in zip(starts, sizes, shapes, leaves)
-        ]
-        nested = jax.tree.unflatten(structure, parts)
-        nested, output = stream.step(saved.model, saved.variables, nested, chunk)
-        parts = [
-            leaf.reshape(batch, size).astype(jnp.float32)
-            for leaf, size in zip(jax.tree.leaves(nested), sizes)
-        ]
+    def step(carry: list[jax.Array], chunk: jax.Array):
+        inner = [x.astype(dtype) for x, dtype in zip(carry, dtypes)]
+        inner, output = stream.step(
+            saved.model, saved.variables, jax.tree.unflatten(structure, inner), chunk
+        )
         outputs = _outputs(saved, output)
         del outputs["pooled"]  # the one frame
-        return jnp.concatenate(parts, axis=1), outputs
+        inner = jax.tree.leaves(inner)
+        return [x.astype(dtype) for x, dtype in zip(inner, outside)], outputs
 
-    return step, int(starts[-1])
+    return step, list(zip(shapes, outside))
 
 
 def _outputs(saved: SavedModel, output: layers.Output) -> dict[str, jax.Array]:
@@ -119,7 +129,8 @@ def export(
 
     Args:
       saved: the network.
-      output: the program for windows; the others stand beside it.
+      output: the program for windows, ``.onnx`` or any other name for JAX's format; the
+        others stand beside it.
       weights: content of the model file.
 
     Returns:
@@ -127,17 +138,21 @@ def export(
 
     Raises:
       ArithmeticError: if a program computes something else; nothing is written.
+      ImportError: if jax2onnx is not here, and ``.onnx`` was asked for.
     """
+    to_program, run = _to_jax, _run_jax
+    if output.suffix == ".onnx":
+        to_program, run = _to_onnx, _run_onnx
     samples = round(saved.window_seconds * FRAME_RATE_HZ) * FRAME_SAMPLES
-    (batch,) = jax_export.symbolic_shape("batch")
-    window = window_function(saved)
-    programs = {output: _to_program(window, (batch, samples))}
-    _check_window(window, _call(programs[output]), samples)
+    window, audio = window_function(saved), np.dtype(np.float32)
+    programs = {output: to_program(window, [(("batch", samples), audio)], [])}
+    _check_window(window, run(programs[output]), samples)
     if not isinstance(saved.model, CnnLstm):
-        step, size = step_function(saved)
+        step, carry = step_function(saved)
         path = output.with_name(f"{output.stem}.step{output.suffix}")
-        programs[path] = _to_program(step, (batch, size), (batch, FRAME_SAMPLES))
-        _check_step(window, _call(programs[path]), samples, size)
+        chunk = [(("batch", FRAME_SAMPLES), audio)]
+        programs[path] = to_program(step, chunk, carry)
+        _check_step(window, run(programs[path]), samples, carry)
     programs[output.with_suffix(".safetensors")] = weights
     output.parent.mkdir(parents=True, exist_ok=True)
     for path, content in programs.items():
@@ -145,14 +160,93 @@ def export(
     return list(programs)
 
 
-def _to_program(function: Callable, *shapes: tuple[Any, ...]) -> bytes:
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+def _to_jax(function: Callable, inputs: list, carry: list) -> bytes:
+    scope = jax_export.SymbolicScope()
+
+    def abstract(shape, dtype):
+        text = ", ".join(map(str, shape))
+        shape = jax_export.symbolic_shape(text, scope=scope)
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    arguments = [abstract(*kind) for kind in inputs]
+    if carry:
+        arguments.insert(0, [abstract(*kind) for kind in carry])
     exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
     return bytes(exported.serialize())
 
 
-def _call(program: bytes) -> Callable:
+def _run_jax(program: bytes) -> Callable:
     return jax_export.deserialize(bytearray(program)).call
+
+
+def _to_onnx(function: Callable, inputs: list, carry: list) -> bytes:
+    import jax2onnx
+
+    names: list[str] = []
+
+    def flat(*arguments):
+        if not carry:
+            outputs = function(*arguments)
+            names[:] = outputs
+            return tuple(outputs.values())
+        advanced, outputs = function(list(arguments[:-1]), arguments[-1])
+        names[:] = [*(f"next_{i}" for i in range(len(carry))), *outputs]
+        return (*advanced, *outputs.values())
+
+    def abstract(shape, dtype):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    kinds = [*carry, *inputs]
+    with _plain_operations():
+        tried = [([2 if n == "batch" else n for n in shape], d) for shape, d in kinds]
+        jax.eval_shape(flat, *(abstract(*kind) for kind in tried))  # fills in names
+        model = jax2onnx.to_onnx(
+            flat,
+            [abstract(*kind) for kind in kinds],
+            input_names=[*(f"carry_{i}" for i in range(len(carry))), "waveform"],
+            output_names=names,
+        )
+    return model.SerializeToString()
+
+
+def _run_onnx(program: bytes) -> Callable:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(program, providers=["CPUExecutionProvider"])
+    inputs = [x.name for x in session.get_inputs()]
+    names = [x.name for x in session.get_outputs()]
+
+    def run(*arguments):
+        flat = jax.tree.leaves(arguments)
+        values = session.run(None, dict(zip(inputs, map(np.asarray, flat))))
+        carried = len(inputs) - 1
+        outputs = dict(zip(names[carried:], values[carried:]))
+        return (values[:carried], outputs) if carried else outputs
+
+    return run
+
+
+@contextlib.contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Formulations that jax2onnx knows: no choice of platforms, no FFT."""
+
+    def first_choice(*arguments, default, **_):
+        return default(*arguments)
+
+    def rfft(x):
+        samples = x.shape[-1]
+        bins = np.arange(samples // 2 + 1)
+        phase = 2 * np.pi * np.outer(np.arange(samples), bins) / samples
+        real, imag = np.cos(phase), -np.sin(phase)
+        return types.SimpleNamespace(
+            real=x @ real.astype(np.float32), imag=x @ imag.astype(np.float32)
+        )
+
+    with (
+        unittest.mock.patch.object(jax.lax, "platform_dependent", first_choice),
+        unittest.mock.patch.object(jnp.fft, "rfft", rfft),
+    ):
+        yield
 
 
 def _check_window(expected: Callable, program: Callable, samples: int) -> None:
@@ -161,11 +255,14 @@ def _check_window(expected: Callable, program: Callable, samples: int) -> None:
         _compare("a window", jax.jit(expected)(waveform), program(waveform))
 
 
-def _check_step(window: Callable, program: Callable, samples: int, size: int) -> None:
-    waveform = _noise(2, samples)
-    carry, frames = np.zeros((2, size), np.float32), []
+def _check_step(window: Callable, program: Callable, samples: int, carry: list) -> None:
+    waveform, frames = _noise(2, samples), []
+    state = [
+        np.zeros([2 if n == "batch" else n for n in shape], dtype)
+        for shape, dtype in carry
+    ]
     for chunk in np.split(waveform, samples // FRAME_SAMPLES, axis=1):
-        carry, outputs = program(carry, chunk)
+        state, outputs = program(state, chunk)
         frames.append(outputs)
     joined = {
         name: np.concatenate([outputs[name] for outputs in frames], axis=1)
@@ -205,7 +302,7 @@ def main(argv: list[str]) -> None:
         output = pathlib.Path(flags.FLAGS.output)
         for written in export(saved, output, path.read_bytes()):
             print(f"{written}  {written.stat().st_size:,} bytes")
-    except (ModelFileError, ArithmeticError, OSError) as error:
+    except (ModelFileError, ArithmeticError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
