@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
-    print(f"Report: {workdir / 'report.md'}")
+    print(f"Report: {workdir / 'report.html'}")
 
 
 def prepare_machine() -> None:
@@ -83,7 +83,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "Folder for checkpoints, logs, results.json and report.md; the same command "
+        "Folder for checkpoints, logs, results.json and report.html; the same command "
         "goes on where it stopped. Default: runs/<corpus>-fold<n>.",
     )
     flags.DEFINE_string(

@@ -169,6 +169,28 @@ def test_microbatches_hand_batch_statistics_on_and_drop_out_anew():
     assert np.std(ratio) > 1e-3
 
 
+def test_the_average_of_the_weights_forgets_the_first_ones():
+    model = _model()
+    state = _state(model, optax.sgd(0.1))
+    state = state.replace(average=state.params)
+    step = jax.jit(functools.partial(train.train_step, average_decay=0.15))
+    weights = [state.params["output"]["kernel"]]
+    averages = [weights[0]]
+    for _ in range(3):
+        state, _ = step(state, _batch(), jax.random.key(1))
+        weights.append(state.params["output"]["kernel"])
+        averages.append(state.variables["params"]["output"]["kernel"])
+    assert not np.allclose(weights[0], weights[3])
+    # Steps 1, 2 and 3 keep 1/11, then 2/12 and 3/13 or, as asked for, 0.15.
+    for i, decay in enumerate((1 / 11, 0.15, 0.15)):
+        np.testing.assert_allclose(
+            averages[i + 1],
+            decay * averages[i] + (1 - decay) * weights[i + 1],
+            rtol=1e-5,
+            atol=1e-7,
+        )
+
+
 def test_rematerialisation_changes_the_memory_and_nothing_else():
     batch, results = _batch(), []
     for rematerialise in (False, True):
