@@ -12,7 +12,7 @@ def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     """Multiplications, each with an addition, in matrix products and convolutions.
 
     Counts the program as JAX traces it, before any compiler changes it. Loops count as
-    often as they run; of several formulations for several platforms one counts.
+    often as they run; of several formulations for several platforms the leanest counts.
 
     Args:
       function: of arrays, as `jax.make_jaxpr` takes it.
@@ -43,5 +43,5 @@ def _count_equation(equation: core.JaxprEqn) -> int:
     if equation.primitive.name == "scan":
         return equation.params["length"] * sum(inside)
     if equation.primitive.name == "cond":
-        return max(inside)
+        return min(inside)
     return sum(inside)
