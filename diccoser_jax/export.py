@@ -176,7 +176,7 @@ def _to_jax(function: Callable, inputs: list, carry: list) -> bytes:
 
 
 def _run_jax(program: bytes) -> Callable:
-    return jax_export.deserialize(bytearray(program)).call
+    return jax.jit(jax_export.deserialize(bytearray(program)).call)
 
 
 def _to_onnx(function: Callable, inputs: list, carry: list) -> bytes:
