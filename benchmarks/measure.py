@@ -20,15 +20,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.worker import CONTESTANTS, DEFAULT
-from diccoser_jax import files
+from diccoser_jax import files, huge_pages
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTHING = "–"  # noqa: RUF001 (an en dash, for a number that does not exist)
 
 # glibc gives the large blocks that a step frees back to the kernel, and the next step
-# faults them in anew; in huge pages that costs little. Read once, as a process starts.
-TUNABLES = "glibc.malloc.hugetlb=1"
-SETTINGS = {"plain": {}, "tuned": {"GLIBC_TUNABLES": TUNABLES}}
+# faults them in anew; in huge pages that costs less, and where freed memory is kept,
+# nothing. Read once, as a process starts.
+SETTINGS = {
+    "plain": {},
+    "tuned": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+    "kept": {
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
+        "glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=17179869184"
+    },
+}
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
@@ -215,7 +222,7 @@ def machine() -> dict[str, Any]:
         "accelerators": _accelerators(),
         "kernel": f"{platform.system()} {platform.release()}",
         "libc": " ".join(platform.libc_ver()),
-        "transparent_huge_pages": _transparent_huge_pages(),
+        "transparent_huge_pages": huge_pages.policy(),
         "environment": {
             key: os.environ[key]
             for key in ("GLIBC_TUNABLES", "JAX_PLATFORMS", "OMP_NUM_THREADS")
@@ -239,14 +246,6 @@ def _accelerators() -> list[str]:
     return subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
 
 
-def _transparent_huge_pages() -> str | None:
-    try:
-        path = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
-        return path.read_text().partition("[")[2].partition("]")[0]
-    except OSError:
-        return None
-
-
 def versions() -> dict[str, str | None]:
     """Of Python and of the libraries; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
@@ -261,9 +260,10 @@ def versions() -> dict[str, str | None]:
 def settings_for_here(names: Sequence[str]) -> list[str]:
     """Those of ``names`` that mean something on this platform; says what it drops."""
     glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
-    if "tuned" in names and not glibc:
-        print("Without the setting 'tuned': it is glibc's, on Linux.", file=sys.stderr)
-    return [name for name in names if name == "plain" or glibc]
+    possible = [name for name in names if glibc or not SETTINGS[name]]
+    if len(possible) < len(names):
+        print("Without what is glibc's, on Linux: GLIBC_TUNABLES.", file=sys.stderr)
+    return possible
 
 
 def names_from(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -349,7 +349,8 @@ def add_settings(made: argparse.ArgumentParser, default: str) -> None:
         default=default,
         metavar="NAME,...",
         help="plain: the environment as it is. tuned: GLIBC_TUNABLES for huge pages, "
-        f"the same for everybody (default: {default})",
+        "kept: for huge pages that are never given back; the same for everybody "
+        f"(default: {default})",
     )
 
 

@@ -3,26 +3,21 @@
 import functools
 
 import jax
-import numpy as np
 
-from benchmarks.workloads import Workload, make_batch
+from benchmarks.jax_contestant import JaxContestant
+from benchmarks.workloads import Workload
 from configs import default
 from diccoser_jax import evaluate, optimizer, train
 
 
-class Ours:
-    """A `Contestant`.
-
-    Attributes:
-      parameters: how many numbers training learns.
-      state: parameters, batch statistics and optimiser.
-    """
+class Ours(JaxContestant):
+    """A `Contestant`."""
 
     def __init__(
         self,
         workload: Workload,
         *,
-        rematerialise: bool,
+        rematerialise: bool | None,
         compute_dtype: str,
         microbatches: int,
     ):
@@ -43,49 +38,38 @@ class Ours:
             loss_fn = train.classification_loss
         else:
             loss_fn = functools.partial(
-                train.regression_loss, pooled=config.train.pooled_ccc
+                train.regression_loss, name=config.train.regression_loss
             )
         tx = optimizer.create_optimizer(
             config.optimizer, steps_per_epoch=1, max_epochs=1
         )
         create = jax.jit(train.create_state, static_argnums=(1, 2, 3, 4))
-        init_rng, self._rng = jax.random.split(jax.random.key(config.seed))
-        self.state = create(init_rng, model, tx, loss_fn, workload.samples)
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        self._batch = jax.device_put(make_batch(workload))
-        self._train_step = jax.jit(
-            functools.partial(train.train_step, microbatches=microbatches),
-            donate_argnums=0,
-            compiler_options=train.compiler_options(rematerialise=rematerialise),
-        )
 
         @jax.jit
         def infer(variables, audio):
             output = evaluate.infer(model.apply, variables, audio)
             return output.pooled if classification else output.frames
 
-        self._infer = infer
-
-    def train_step(self) -> float:
-        """See `Contestant`."""
-        self.state, metrics = self._train_step(self.state, self._batch, self._rng)
-        return float(metrics["loss"])
-
-    def infer(self) -> np.ndarray:
-        """See `Contestant`."""
-        return np.asarray(self._infer(self.state.variables, self._batch["audio"]))
-
-    def lower(self, method: str) -> jax.stages.Lowered:
-        """See `Contestant`."""
-        if method == "infer":
-            return self._infer.lower(self.state.variables, self._batch["audio"])
-        return self._train_step.lower(self.state, self._batch, self._rng)
+        init_rng, rng = jax.random.split(jax.random.key(config.seed))
+        super().__init__(
+            workload,
+            create(init_rng, model, tx, loss_fn, workload.samples),
+            rng,
+            train_step=jax.jit(
+                functools.partial(train.train_step, microbatches=microbatches),
+                donate_argnums=0,
+                compiler_options=train.compiler_options(
+                    rematerialise=train.rematerialises(config.model)
+                ),
+            ),
+            infer=infer,
+        )
 
 
 def build(
     workload: Workload,
     *,
-    rematerialise: bool = False,
+    rematerialise: bool | None = None,
     compute_dtype: str = "float32",
     microbatches: int = 1,
 ) -> Ours:

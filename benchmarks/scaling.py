@@ -6,7 +6,6 @@ DiCCOSER-CS on raw samples against the length of the window, the size of the bat
 channels and the local stacks; each point in a process of its own.
 """
 
-import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure  # No pyplot: no window, no global state.
 from matplotlib.ticker import LogLocator
 
-from benchmarks import measure
+from benchmarks import measure, worker
 from benchmarks.measure import NOTHING, Child, ChildError
 
 SAMPLES_PER_SECOND = 16_000
@@ -70,7 +69,7 @@ def measure_point(workload: str, repetitions: int, timeout_s: float) -> dict[str
         with Child("ours", workload, timeout_s=timeout_s) as child:
             child.call("build")
             point |= child.call("analyse", program="train_step")
-            free = _available_bytes()
+            free = worker.proc_bytes("meminfo", "MemAvailable")
             if free is not None and point["temp_bytes"] > 0.8 * free:
                 raise ChildError(
                     f"{measure.mib(point['temp_bytes'])} MiB do not fit into the "
@@ -82,15 +81,6 @@ def measure_point(workload: str, repetitions: int, timeout_s: float) -> dict[str
     except ChildError as error:
         point["reason"] = str(error)
     return point
-
-
-def _available_bytes() -> int | None:
-    """What the host can still give; None where it does not say."""
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return None
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float | None:

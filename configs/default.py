@@ -6,13 +6,15 @@ see `use_recipe`.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The synthetic corpus, the paper's network on log-mel, the tuned recipe."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of initialisation, order, augmentation and dropout
-    config.fold = 0  # which of the folds to run
+    config.fold = "0"  # which of the folds to run, or "all"
+    config.repeats = 1  # runs of each, with seed, seed + 1, ...
     config.expected_score = 0.0  # the report says whether it was reached; 0: no word
 
     config.data = ml_collections.ConfigDict()
@@ -29,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.reverse_probability = 0.5  # time reversal
     config.augmentation.crop_seconds = 0.0  # up to so much off each end
+    config.augmentation.speed_percent = 0.0  # up to so much faster or slower
     config.augmentation.gain_decibel = 0.0  # up to so much louder or quieter
 
     config.folds = ml_collections.ConfigDict()
@@ -45,11 +48,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout_rate = 0.5
     config.model.compute_dtype = "float32"  # bfloat16: activations only
     # The DiCCOSER networks only:
+    config.model.answer_seconds = 0.04  # the answer is the mean of so much, at the end
     config.model.features = 64  # channels of every convolution
     config.model.local_stacks = 7
     config.model.block = "relu"  # gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
-    config.model.rematerialise = False  # less memory, more time: for long windows
+    # Less memory for intermediate results, which are computed twice. None: on CPU,
+    # where that is faster, too.
+    config.model.rematerialise = config_dict.placeholder(bool)
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 10
@@ -59,8 +65,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every_steps = 10
     # Classification: weight of the loss of earlier frames beside the last frame's.
     config.train.frame_loss_weight = 0.0
-    # Regression: CCC over all frames of a batch, not for each sequence.
-    config.train.pooled_ccc = False
+    # What is validated and kept is a moving average of the weights, in which the past
+    # weighs so much from step to step; 0: the weights themselves.
+    config.train.average_decay = 0.0
+    # ccc: of each sequence; pooled_ccc: over all frames of a batch; squared_error.
+    config.train.regression_loss = "ccc"
     # Before each validation, batch norm's statistics are estimated again without
     # dropout on so many training batches; 0: keep the running ones of training.
     config.train.batch_stats_batches = 20
@@ -71,11 +80,12 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
-    """Sets optimiser, dropout, augmentation and the weight of earlier frames.
+    """Sets optimiser, dropout, augmentation, and what earlier frames have to say.
 
     ``paper``: RMSProp, constant rate 1e-4, l2 1e-4, dropout 0.5, time reversal (paper,
     sections 4.2.3 and 4.2.4). ``tuned``: AdamW, linear warm-up, then cosine to zero;
-    cropped ends and gain; a loss on earlier frames, too.
+    cropped ends, gain and speed; a loss on earlier frames, too; answers that are means
+    over frames; averaged weights.
 
     Raises:
       ValueError: on another name.
@@ -90,8 +100,11 @@ def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
         config.model.dropout_rate = 0.5
         config.augmentation.reverse_probability = 0.5
         config.augmentation.crop_seconds = 0.0
+        config.augmentation.speed_percent = 0.0
         config.augmentation.gain_decibel = 0.0
+        config.model.answer_seconds = 0.04
         config.train.frame_loss_weight = 0.0
+        config.train.average_decay = 0.0
     elif recipe == "tuned":
         config.optimizer.name = "adam"
         config.optimizer.learning_rate = 1e-3
@@ -103,6 +116,9 @@ def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
         config.augmentation.reverse_probability = 0.0
         config.augmentation.crop_seconds = 0.8
         config.augmentation.gain_decibel = 6.0
+        config.augmentation.speed_percent = 15.0
+        config.model.answer_seconds = 1.6
         config.train.frame_loss_weight = 1.0
+        config.train.average_decay = 0.99
     else:
         raise ValueError(f"The recipe {recipe!r} is not 'paper' or 'tuned'.")

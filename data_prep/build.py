@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from data_prep import corpus
+from data_prep.continuous import continuous_dataset_builder
 from data_prep.crema_d import crema_d_dataset_builder
 from data_prep.emodb import emodb_dataset_builder
 from data_prep.iemocap import iemocap_dataset_builder
@@ -30,6 +31,7 @@ from data_prep.synthetic import synthetic_dataset_builder
 from data_prep.tess import tess_dataset_builder
 
 BUILDERS: Mapping[str, type[corpus.CorpusBuilder]] = {
+    "continuous": continuous_dataset_builder.Builder,
     "crema_d": crema_d_dataset_builder.Builder,
     "emodb": emodb_dataset_builder.Builder,
     "iemocap": iemocap_dataset_builder.Builder,
@@ -80,24 +82,10 @@ def build(
       corpus.CorpusError: the dataset is unknown, or the corpus cannot be used; the
         message names the file, what was found and what was expected.
     """
-    name, _, config = dataset.partition("/")
-    if name not in BUILDERS:
-        nearest = difflib.get_close_matches(name, BUILDERS, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        raise corpus.CorpusError(
-            f"unknown dataset {name!r}{hint} Known: {', '.join(BUILDERS)}"
-        )
-    configs = BUILDERS[name].builder_configs
-    if config and config not in configs:
-        raise corpus.CorpusError(
-            f"{name} has no configuration {config!r}; expected one of "
-            f"{', '.join(configs) or 'none'}"
-        )
-    # An absolute path, for folders change between notebooks and worker processes.
-    builder = BUILDERS[name](
-        config=config or None,
-        data_dir=pathlib.Path(data_dir).expanduser().absolute(),
-        manual_dir=os.path.expanduser(manual_dir),
+    builder = create_builder(
+        dataset,
+        manual_dir,
+        data_dir,
         on_bad_file=on_bad_file,
         allow_partial=allow_partial,
         num_shards=num_shards,
@@ -131,6 +119,45 @@ def build(
     finally:
         shutil.rmtree(nothing_downloaded, ignore_errors=True)
     return shards
+
+
+def create_builder(
+    dataset: str,
+    manual_dir: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    **options: Any,
+) -> corpus.CorpusBuilder:
+    """Returns the builder of ``dataset``, which has read no file yet.
+
+    Args:
+      dataset: as in `build`.
+      manual_dir: as in `build`.
+      data_dir: as in `build`.
+      **options: of the builder; see ``corpus.CorpusBuilder``.
+
+    Raises:
+      corpus.CorpusError: the dataset is unknown; the message lists those that are not.
+    """
+    name, _, config = dataset.partition("/")
+    if name not in BUILDERS:
+        nearest = difflib.get_close_matches(name, BUILDERS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise corpus.CorpusError(
+            f"unknown dataset {name!r}{hint} Known: {', '.join(BUILDERS)}"
+        )
+    configs = BUILDERS[name].builder_configs
+    if config and config not in configs:
+        raise corpus.CorpusError(
+            f"{name} has no configuration {config!r}; expected one of "
+            f"{', '.join(configs) or 'none'}"
+        )
+    # An absolute path, for folders change between notebooks and worker processes.
+    return BUILDERS[name](
+        config=config or None,
+        data_dir=pathlib.Path(data_dir).expanduser().absolute(),
+        manual_dir=os.path.expanduser(manual_dir),
+        **options,
+    )
 
 
 def describe(metadata: Mapping[str, Any]) -> str:

@@ -172,6 +172,11 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             "delay_seconds": self._delay_frames / FRAME_RATE_HZ,
         }
 
+    @property
+    def units(self) -> Mapping[str, Sequence[Recording]]:
+        """The recordings of each unit, once `check` has found them."""
+        return self._units
+
     def fingerprint(self) -> str:
         """Returns a hash of the files, the options and the version.
 

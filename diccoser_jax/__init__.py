@@ -9,7 +9,8 @@
 The package is flat, and every module imports only from those above it:
 ``audio``, ``features``, ``layers``, ``diccoser`` and ``cnn_lstm`` are the network;
 ``losses``, ``metrics``, ``optimizer``, ``folds``, ``data``, ``checkpoint``, ``train``
-and ``evaluate`` train it; ``report`` draws what came out; ``main`` is the command.
+and ``evaluate`` train it; ``predictions``, ``calibration`` and ``statistics`` judge
+what came out; ``figures``, ``page`` and ``report`` show it; ``main`` is the command.
 ``stream``, ``model_file`` and ``inference`` use what was trained; ``predict`` and
 ``export`` are their commands.
 """

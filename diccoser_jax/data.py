@@ -11,6 +11,7 @@ from typing import Any
 
 import grain
 import numpy as np
+import soxr
 import tensorflow_datasets as tfds
 
 from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -107,11 +108,14 @@ class Augmentation:
       crop_seconds: up to so much is cut from the end, and so much from the start, but
         never more than half of the utterance in all: the network answers at the last
         frame, and learns not to care how long the silence before it is.
+      speed_percent: played faster or slower by up to so much, as a record is: pitch,
+        formants and tempo change together, as if others spoke.
       gain_decibel: louder or quieter by up to so much, clipped to [-1, 1].
     """
 
     reverse_probability: float = 0.0
     crop_seconds: float = 0.0
+    speed_percent: float = 0.0
     gain_decibel: float = 0.0
 
     def __post_init__(self):
@@ -120,11 +124,16 @@ class Augmentation:
                 f"augmentation.reverse_probability={self.reverse_probability} is not "
                 "in [0, 1]."
             )
-        for name in ("crop_seconds", "gain_decibel"):
+        for name in ("crop_seconds", "speed_percent", "gain_decibel"):
             if getattr(self, name) < 0:
                 raise ConfigError(
                     f"augmentation.{name}={getattr(self, name)} is negative."
                 )
+        if self.speed_percent > 50:
+            raise ConfigError(
+                f"augmentation.speed_percent={self.speed_percent} is more than 50, "
+                "beyond which speech is no speech."
+            )
 
     def __call__(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Changes float32 ``[samples]``; the length may become shorter."""
@@ -133,6 +142,9 @@ class Augmentation:
         longest = min(self.crop_seconds * SAMPLE_RATE_HZ, len(audio) / 4)
         start, end = (int(longest * rng.random()) for _ in range(2))
         audio = audio[start : len(audio) - end]
+        if self.speed_percent:
+            speed = 1 + rng.uniform(-self.speed_percent, self.speed_percent) / 100
+            audio = soxr.resample(audio, speed * SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, "LQ")
         gain = 10 ** (rng.uniform(-self.gain_decibel, self.gain_decibel) / 20)
         return np.clip(np.float32(gain) * audio, -1, 1)
 
@@ -151,6 +163,8 @@ class _Classification(grain.transforms.RandomMap):
     def random_map(self, record: dict, rng: np.random.Generator) -> Batch:
         audio = self._augmentation(_to_float(record["audio"]), rng)
         return {
+            "recording": record["id"],
+            "speaker": record["speaker"],
             "audio": fit_window(audio, self._samples),
             "target": np.int32(record["label"]),
             "mask": np.float32(1),
@@ -178,6 +192,8 @@ class _Regression(grain.transforms.Map):
                 "data.window_seconds to what the shards were built with, or rebuild."
             )
         return {
+            "recording": record["id"],
+            "speaker": record["speaker"],
             "audio": np.pad(audio, (0, missing * FRAME_SAMPLES)),
             "target": np.pad(labels, ((0, missing), (0, 0))),
             "mask": np.pad(np.ones(frames, np.float32), (0, missing)),
@@ -237,7 +253,7 @@ def train_batches(
     dataset = dataset.seed(int(epoch_seed)).shuffle()
     dataset = _examples(corpus, dataset, window_seconds, augmentation)
     dataset = dataset.batch(batch_size, drop_remainder=True)[start:]
-    yield from _iterate(dataset)
+    yield from map(arrays, _iterate(dataset))
 
 
 def eval_batches(
@@ -246,11 +262,20 @@ def eval_batches(
     """Every example once, in the order of the shards; only the last batch is smaller.
 
     Yields:
-      As `train_batches`.
+      As `train_batches`, and ``recording`` and ``speaker``, str ``[batch]``.
     """
     dataset = grain.MapDataset.source(corpus.source(units, evaluation=True)).seed(0)
     dataset = _examples(corpus, dataset, window_seconds, Augmentation())
-    yield from _iterate(dataset.batch(batch_size, drop_remainder=False))
+    for batch in _iterate(dataset.batch(batch_size, drop_remainder=False)):
+        names = {
+            key: np.char.decode(batch[key], "utf-8") for key in ("recording", "speaker")
+        }
+        yield batch | names
+
+
+def arrays(batch: Batch) -> Batch:
+    """What of a batch goes to a device."""
+    return {key: batch[key] for key in ("audio", "target", "mask")}
 
 
 def _iterate(dataset: grain.MapDataset) -> Iterator[Batch]:

@@ -45,6 +45,8 @@ class DiccoserConfig:
         (section 3.2: speaker sex, text embedding).
       dropout_rate: of every block.
       batch_norm_momentum: weight of the past in the running statistics.
+      answer_frames: the answer for a window is the mean of the outputs of so many
+        frames, its last ones. In the paper it is that of the last frame alone.
       compute_dtype: of activations, ``float32`` or ``bfloat16``; parameters, batch
         statistics and the output layer are float32 in any case.
       rematerialise: training keeps the input of each block only and computes its
@@ -63,6 +65,7 @@ class DiccoserConfig:
     local_conditioning: bool = False
     dropout_rate: float = 0.5
     batch_norm_momentum: float = 0.99
+    answer_frames: int = 1
     compute_dtype: str = "float32"
     rematerialise: bool = False
 
@@ -79,7 +82,10 @@ class DiccoserConfig:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is not one of {choices}."
                 )
-        for name in ("outputs", "window_frames", "features", "local_stacks"):
+        for name in (
+            *("outputs", "window_frames", "features", "local_stacks"),
+            "answer_frames",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if not 0 <= self.dropout_rate < 1:
@@ -317,7 +323,14 @@ class Diccoser(nn.Module):
         x = GlobalNetwork(c, name="global")(x, y, train=train)
         outputs = nn.Dense(c.outputs, name="output")(x.astype(jnp.float32))
         local_context = local_context.astype(jnp.float32)
-        return layers.Output(outputs, outputs[:, -1], local_context)
+        return layers.Output(outputs, self._answer(outputs), local_context)
+
+    def _answer(self, outputs: jax.Array) -> jax.Array:
+        """Frames that have not been yet count as zeros: early answers are cautious."""
+        size = self.config.answer_frames
+        if size == 1:
+            return outputs[:, -1]
+        return layers.with_past(self, outputs, size - 1)[:, -size:].mean(axis=1)
 
     def _check_conditioning(self, conditioning, batch_and_frames):
         if (conditioning is not None) != self.config.local_conditioning:

@@ -1,4 +1,4 @@
-"""One masked pass that loses no example, and the scores it gives."""
+"""One masked pass that loses no example, and the scores of what it gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diccoser_jax import data, layers, metrics
+from diccoser_jax import data, layers, metrics, predictions
+from diccoser_jax.predictions import Predictions
 
 if TYPE_CHECKING:  # train.py imports this module
     from diccoser_jax.train import TrainState
@@ -63,7 +64,7 @@ def count_sequences(mask: jax.Array) -> jax.Array:
     return jnp.any(mask.reshape(mask.shape[0], -1) > 0, axis=1).sum()
 
 
-def evaluate(
+def predict(
     step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]],
     state: TrainState,
     *,
@@ -72,12 +73,12 @@ def evaluate(
     batch_size: int,
     window_seconds: float,
     sharding: jax.sharding.Sharding,
-) -> dict[str, Any]:
-    """Scores the state on every example of these units.
+) -> tuple[Predictions, float]:
+    """What the state answers on every example of these units.
 
     Args:
       step: `eval_step`, jitted.
-      state: what to score.
+      state: what to ask.
       corpus: where the examples lie.
       units: speakers or recordings.
       batch_size: the last batch is padded to it and masked.
@@ -85,54 +86,64 @@ def evaluate(
       sharding: of the batch axis.
 
     Returns:
-      JSON-able: ``examples``, ``loss``, ``score`` (the UA, or the mean CCC over the
-      dimensions), and for classification ``wa``, ``ua``, ``recalls`` (None for a class
-      that does not occur) and ``confusion``, for regression ``ccc``, for each dimension
-      ``pooled`` over all frames and ``per_recording_mean``.
+      A row for each utterance, or for each frame, of fold 0 and seed 0; and the mean
+      loss over the sequences.
     """
-    loss_sum, examples, sums = 0.0, 0, []
-    for unit in units:
-        unit_sums = []
-        for batch in data.eval_batches(
-            corpus, [unit], batch_size=batch_size, window_seconds=window_seconds
-        ):
-            padded = jax.device_put(data.pad_batch(batch, batch_size), sharding)
-            output, loss, sequences = step(state, padded)
-            loss_sum += float(loss) * int(sequences)
-            examples += len(batch["audio"])
-            unit_sums.append(_count(corpus, output, batch))
-        sums.append(sum(unit_sums[1:], start=unit_sums[0]))
-    scores = (
-        _classification_scores(sums, corpus.target_names)
-        if corpus.task == "classification"
-        else _regression_scores(sums, corpus.target_names)
+    loss_sum, sequences_sum, parts = 0.0, 0, []
+    for batch in data.eval_batches(
+        corpus, units, batch_size=batch_size, window_seconds=window_seconds
+    ):
+        padded = data.pad_batch(data.arrays(batch), batch_size)
+        output, loss, sequences = step(state, jax.device_put(padded, sharding))
+        loss_sum += float(loss) * int(sequences)
+        sequences_sum += int(sequences)
+        parts.append(_rows(corpus.task, output, batch))
+    return predictions.concatenate(parts), loss_sum / sequences_sum
+
+
+def _rows(task: str, output: layers.Output, batch: data.Batch) -> Predictions:
+    """The rows of a batch; what was padded is left out."""
+    recordings, speakers, targets = (
+        batch[key] for key in ("recording", "speaker", "target")
     )
-    return {"examples": examples, "loss": loss_sum / examples, **scores}
+    if task == "classification":
+        outputs = np.asarray(output.pooled)[: len(targets)]
+    else:
+        counts = batch["mask"] > 0
+        frames = counts.sum(axis=1)
+        recordings, speakers = (np.repeat(x, frames) for x in (recordings, speakers))
+        outputs = np.asarray(output.frames)[: len(targets)][counts]
+        targets = targets[counts]
+    zeros = np.zeros(len(targets), np.int32)
+    return Predictions(recordings, speakers, zeros, zeros, targets, outputs)
 
 
-def _count(
-    corpus: data.Corpus, output: layers.Output, batch: data.Batch
-) -> np.ndarray | metrics.CccSums:
-    """What the scores need of one batch; the padding is cut off."""
-    size = len(batch["audio"])
-    if corpus.task == "classification":
-        answers = np.asarray(output.pooled)[:size].argmax(axis=-1)
-        return metrics.confusion_matrix(
-            batch["target"], answers, len(corpus.target_names)
-        )
-    counts = batch["mask"] > 0
-    return metrics.CccSums.from_arrays(
-        np.asarray(output.frames)[:size][counts], batch["target"][counts]
+def score(rows: Predictions, names: Sequence[str]) -> dict[str, Any]:
+    """Scores rows, of one fold or of many.
+
+    Args:
+      rows: at least one.
+      names: of the classes, or of the dimensions.
+
+    Returns:
+      JSON-able: ``examples`` (utterances, or recordings), ``score`` (the UA, or the
+      mean CCC over the dimensions), and for classification ``wa``, ``ua``, ``recalls``
+      (None for a class that does not occur) and ``confusion``, for regression ``ccc``,
+      for each dimension ``pooled`` over all frames and ``per_recording_mean``.
+    """
+    if rows.targets.ndim == 1:
+        return _classification_scores(rows, names)
+    return _regression_scores(rows, names)
+
+
+def _classification_scores(rows: Predictions, names: Sequence[str]) -> dict[str, Any]:
+    confusion = metrics.confusion_matrix(
+        rows.targets, rows.outputs.argmax(axis=-1), len(names)
     )
-
-
-def _classification_scores(
-    confusions: list[np.ndarray], names: Sequence[str]
-) -> dict[str, Any]:
-    confusion = sum(confusions)
     recalls = metrics.recalls(confusion)
     ua = metrics.unweighted_accuracy(confusion)
     return {
+        "examples": len(rows.targets),
         "score": ua,
         "wa": metrics.weighted_accuracy(confusion),
         "ua": ua,
@@ -144,12 +155,15 @@ def _classification_scores(
     }
 
 
-def _regression_scores(
-    sums: list[metrics.CccSums], names: Sequence[str]
-) -> dict[str, Any]:
-    pooled = sum(sums[1:], start=sums[0]).ccc()
-    mean = np.mean([recording.ccc() for recording in sums], axis=0)
+def _regression_scores(rows: Predictions, names: Sequence[str]) -> dict[str, Any]:
+    recordings = [
+        metrics.CccSums.from_arrays(part.outputs, part.targets)
+        for part in rows.by_recording()
+    ]
+    pooled = sum(recordings[1:], start=recordings[0]).ccc()
+    mean = np.mean([recording.ccc() for recording in recordings], axis=0)
     return {
+        "examples": len(recordings),
         "score": float(pooled.mean()),
         "ccc": {
             name: {"pooled": float(p), "per_recording_mean": float(m)}

@@ -29,9 +29,16 @@ def start_again() -> None:
     tunables = os.environ.get(_VARIABLE, "")
     if _TUNABLE in tunables or platform.libc_ver()[0] != "glibc":
         return
-    if not _POLICY.exists() or "[madvise]" not in _POLICY.read_text():
+    if policy() != "madvise":
         return
     os.environ[_VARIABLE] = ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def policy() -> str | None:
+    """Who gets huge pages: "always", "madvise" or "never"; None: not on Linux."""
+    if not _POLICY.exists():
+        return None
+    return _POLICY.read_text().partition("[")[2].partition("]")[0]

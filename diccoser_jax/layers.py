@@ -35,8 +35,8 @@ class Output(NamedTuple):
       frames: ``[batch, frames, outputs]`` at 25 Hz: the dimensions (arousal, valence)
         of each frame, or the logits of each class given the past up to that frame.
       pooled: ``[batch, outputs]``: one answer for the window, as classification
-        wants it. The causal networks take the last frame (paper, section 4.1.3), the
-        CNN-LSTM the mean over time.
+        wants it. The causal networks take the last frame (paper, section 4.1.3) or the
+        mean of the last few, the CNN-LSTM the mean over time.
       local_context: ``[batch, frames, features]`` at 25 Hz, what the local network
         hands on (paper, section 3.2), or None where there is no local network.
     """

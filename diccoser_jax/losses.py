@@ -1,4 +1,4 @@
-"""Training objectives: concordance and cross-entropy.
+"""Training objectives: concordance, squared error and cross-entropy.
 
 Every function is pure, differentiable, computes in float32 whatever it is given, and
 may be jitted. A mask marks what counts; what it leaves out changes neither the loss
@@ -52,18 +52,7 @@ def ccc_loss(
     Raises:
       ValueError: If the shapes do not fit each other.
     """
-    if predictions.ndim != 3 or predictions.shape != labels.shape:
-        raise ValueError(
-            "predictions and labels must both be [batch, frames, dimensions], got "
-            f"{predictions.shape} and {labels.shape}"
-        )
-    if mask is None:
-        mask = jnp.ones(predictions.shape[:2], bool)
-    if mask.shape != predictions.shape[:2]:
-        raise ValueError(
-            f"mask must be [batch, frames] = {predictions.shape[:2]}, got {mask.shape}"
-        )
-    mask = mask.astype(bool)[..., None]
+    mask = _check_sequences(predictions, labels, mask)[..., None]
     # Not only left out of the sums: a NaN in the padding would reach the gradient.
     m = jnp.where(mask, predictions.astype(jnp.float32), 0.0)
     n = jnp.where(mask, labels.astype(jnp.float32), 0.0)
@@ -84,6 +73,48 @@ def ccc_loss(
     )
     ccc = 2.0 * covariance / jnp.maximum(spread, CCC_FLOOR)
     return _masked_mean(1.0 - ccc, jnp.broadcast_to(frames > 0, ccc.shape))
+
+
+def squared_error(
+    predictions: jax.Array, labels: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Mean squared error: what the CCC loss is compared with.
+
+    Args:
+      predictions: `[batch, frames, dimensions]`.
+      labels: `[batch, frames, dimensions]`.
+      mask: `[batch, frames]`, 1 or True where a frame counts. By default all count.
+
+    Returns:
+      Scalar, at least 0: mean over all frames that count, and dimensions. 0 if no frame
+      counts.
+
+    Raises:
+      ValueError: If the shapes do not fit each other.
+    """
+    mask = _check_sequences(predictions, labels, mask)[..., None]
+    difference = predictions.astype(jnp.float32) - labels.astype(jnp.float32)
+    # Not only left out of the sum: a NaN in the padding would reach the gradient.
+    squares = jnp.square(jnp.where(mask, difference, 0.0))
+    return _masked_mean(squares, jnp.broadcast_to(mask, squares.shape))
+
+
+def _check_sequences(
+    predictions: jax.Array, labels: jax.Array, mask: jax.Array | None
+) -> jax.Array:
+    """The mask as booleans `[batch, frames]`."""
+    if predictions.ndim != 3 or predictions.shape != labels.shape:
+        raise ValueError(
+            "predictions and labels must both be [batch, frames, dimensions], got "
+            f"{predictions.shape} and {labels.shape}"
+        )
+    if mask is None:
+        mask = jnp.ones(predictions.shape[:2], bool)
+    if mask.shape != predictions.shape[:2]:
+        raise ValueError(
+            f"mask must be [batch, frames] = {predictions.shape[:2]}, got {mask.shape}"
+        )
+    return mask.astype(bool)
 
 
 def cross_entropy(

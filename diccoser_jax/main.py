@@ -7,6 +7,10 @@ A corpus, with a file of configs/ and any key of configs/default.py as a flag:
   python -m diccoser_jax.main --config=configs/emodb.py \
       --config.data.manual_dir=DIR --workdir=DIR [--config.section.key=value ...]
 
+Cross-validation, and three runs of each fold that differ in nothing but the seed:
+  python -m diccoser_jax.main --config=configs/emodb.py \
+      --config.data.manual_dir=DIR --config.fold=all --config.repeats=3 --workdir=DIR
+
 Networks, --config.model.network=                 parameters, 3 s and 4 classes
                                                       raw     log_mel
   diccoser        one sequential network          358,660     365,828
@@ -19,159 +23,19 @@ stacking); --config.model.block=relu or gated (WaveNet's). Recipes: the paper's 
 --config=configs/emodb.py:paper, the default by :tuned.
 """
 
-import dataclasses
-import importlib.metadata
-import json
 import pathlib
 import shlex
 import sys
-from typing import Any
 
 import jax
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 import configs.demo
-from configs import default
-from data_prep import build
 from data_prep.corpus import CorpusError
-from diccoser_jax import config as config_lib
-from diccoser_jax import data, files, folds, huge_pages, report, train
+from diccoser_jax import experiment, huge_pages, report
 from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
-
-_VERSIONS_OF = ("diccoser-jax", "jax", "flax", "optax", "grain", "numpy")
-
-
-def run(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path, command: str = ""
-) -> dict[str, Any]:
-    """Builds shards if need be, trains on ``config.fold``, tests, writes the report.
-
-    Args:
-      config: as in ``configs/default.py``.
-      workdir: a new folder, or the one of the same configuration, interrupted.
-      command: how to repeat this run, for the report.
-
-    Returns:
-      What ``results.json`` in the workdir holds.
-
-    Raises:
-      ConfigError: if the configuration cannot be run, or the workdir has another.
-      CorpusError: if the corpus cannot be used.
-      FloatingPointError: if the loss becomes NaN or infinite.
-    """
-    config_lib.check_keys(config, default.get_config())
-    train.check_settings(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    config_path, results_path = workdir / "config.json", workdir / "results.json"
-    if config_path.exists():
-        config_lib.check_same(config, config_path)
-    else:
-        _write_json(config_path, json.loads(config.to_json()))
-    if results_path.exists():
-        print(f"{workdir} holds a finished run; reporting again.", file=sys.stderr)
-        report.write(workdir)
-        return report.read_results(results_path)
-
-    shards = build.build(
-        config.data.dataset,
-        config.data.manual_dir,
-        pathlib.Path(config.data.data_dir).expanduser(),
-        on_bad_file=config.data.on_bad_file,
-        allow_partial=config.data.allow_partial,
-        window_seconds=config.data.window_seconds,
-        shift_seconds=config.data.shift_seconds,
-        delay_seconds=config.data.delay_seconds,
-    )
-    corpus = data.Corpus(shards)
-    fold = choose_fold(config, corpus)
-    scores = train.train_and_evaluate(config, workdir, corpus, fold)
-    parameters, seconds = scores.pop("parameters"), scores["seconds"]
-    results = {
-        "status": "finished",
-        "command": command,
-        "protocol": protocol(config, corpus, fold),
-        "config": json.loads(config.to_json()),
-        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
-        "seed": config.seed,
-        "expected_score": config.expected_score,
-        "folds": [{"fold": config.fold, **scores}],
-        "all": scores,
-        "parameters": parameters,
-        "seconds": seconds,
-    }
-    _write_json(results_path, results)
-    report.write(workdir)
-    return results
-
-
-def choose_fold(config: ml_collections.ConfigDict, corpus: data.Corpus) -> folds.Fold:
-    """The fold that the configuration asks for; nobody is heard on two of its sides.
-
-    Raises:
-      ConfigError: if the corpus permits no such fold.
-    """
-    units = corpus.metadata["units"]
-    sexes = {name: unit["sex"] for name, unit in units.items()}
-    settings = config.folds
-    try:
-        if settings.plan == "explicit":
-            plan = folds.explicit(settings.explicit, units)
-        else:
-            plan = folds.plan(settings.plan, sexes, settings.count, settings.seed)
-    except ValueError as error:
-        raise ConfigError(f"folds: {error}") from error
-    if not 0 <= config.fold < len(plan):
-        raise ConfigError(f"fold={config.fold} is not in 0 to {len(plan) - 1}.")
-    fold = plan[config.fold]
-    folds.check_speakers_disjoint(
-        fold, {name: unit["speakers"] for name, unit in units.items()}
-    )
-    return fold
-
-
-def protocol(
-    config: ml_collections.ConfigDict, corpus: data.Corpus, fold: folds.Fold
-) -> dict[str, Any]:
-    """What makes two results comparable, or not; JSON-able."""
-    metadata = corpus.metadata
-    sides = dataclasses.asdict(fold)
-    names = "class_names" if corpus.task == "classification" else "dimension_names"
-    return {
-        "corpus": corpus.name,
-        "task": corpus.task,
-        names: list(corpus.target_names),
-        "folds": _describe_plan(config.folds),
-        "fold": config.fold,
-        "speakers": {
-            side: sorted(s for u in units for s in metadata["units"][u]["speakers"])
-            for side, units in sides.items()
-        },
-        "examples": {
-            side: len(corpus.source(units, evaluation=side != "train"))
-            for side, units in sides.items()
-        },
-        "counts": metadata["counts"],
-        "hours": metadata["hours"],
-        "warnings": metadata["warnings"],
-        "skipped": metadata["skipped"],
-        "fingerprint": metadata["fingerprint"],
-    }
-
-
-def _describe_plan(settings: ml_collections.ConfigDict) -> str:
-    if settings.plan == "explicit":
-        return f"{len(settings.explicit)} folds, spelt out in the configuration"
-    return (
-        f"{settings.plan}, count {settings.count}, seed {settings.seed}: "
-        f"{folds.PLANS[settings.plan]}"
-    )
-
-
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    files.replace(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def main(argv: list[str]) -> None:
@@ -185,12 +49,12 @@ def main(argv: list[str]) -> None:
         config = flags.FLAGS.config
         name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
         workdir = pathlib.Path(flags.FLAGS.workdir or f"runs/{name}")
-        results = run(config, workdir, command)
+        results = experiment.run(config, workdir, command)
     except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
-    print(f"Report: {workdir / 'report.md'}")
+    print(f"Report: {workdir / 'report.html'}")
 
 
 def prepare_machine() -> None:
@@ -219,7 +83,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "Folder for checkpoints, logs, results.json and report.md; the same command "
+        "Folder for checkpoints, logs, results.json and report.html; the same command "
         "goes on where it stopped. Default: runs/<corpus>-fold<n>.",
     )
     flags.DEFINE_string(

@@ -1,10 +1,11 @@
-"""Turns the files of a finished run into one page to read: Markdown and pictures.
+"""Turns the files of a finished run into a page to read, with pictures.
 
-`write(workdir)` needs nothing but `results.json` and `metrics.jsonl`, so that a report
-can be written again at any time, on any machine, without data or accelerator.
+`write(workdir)` needs nothing but `results.json`, `metrics.jsonl` and
+`predictions.npz`, so that a report can be written again at any time, on any machine,
+without data or accelerator.
 """
 
-import io
+import dataclasses
 import json
 import math
 import os
@@ -13,16 +14,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure  # No pyplot: no window, no global state.
-from matplotlib.ticker import MaxNLocator
+from scipy.special import softmax
 
-from diccoser_jax import files, metrics
+from diccoser_jax import (
+    calibration,
+    figures,
+    files,
+    metrics,
+    page,
+    predictions,
+    statistics,
+)
 from diccoser_jax.audio import FRAME_RATE_HZ
+from diccoser_jax.page import (
+    Block,
+    Bullets,
+    Code,
+    Details,
+    Heading,
+    Picture,
+    Scores,
+    Table,
+    Text,
+)
+from diccoser_jax.predictions import Predictions
 
-# Two colours that stay apart for colour-blind readers (Okabe and Ito 2008), and grey.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#767676"
 _NOTHING = "–"  # noqa: RUF001 (an en dash, for a number that does not exist)
+_MOST_TRACKS = 40  # recordings that are drawn
 
 _KEYS = (
     *("status", "command", "protocol", "config", "versions", "seed"),
@@ -121,19 +139,48 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return records
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Finished:
+    """What a report is made from.
+
+    Attributes:
+      results: Content of `results.json`, with `statistics` if there are predictions.
+      logs: For each entry of its ``folds``, the lines of `metrics.jsonl`.
+      predictions: Of all folds and seeds; None for a run that left none.
+    """
+
+    results: dict[str, Any]
+    logs: list[list[dict[str, Any]]]
+    predictions: Predictions | None
+
+    @property
+    def task(self) -> str:
+        return self.results["protocol"]["task"]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the classes, or of the dimensions."""
+        protocol = self.results["protocol"]
+        return protocol.get("class_names") or protocol["dimension_names"]
+
+    @property
+    def folds(self) -> list[dict[str, Any]]:
+        return self.results["folds"]
+
+    @property
+    def chance(self) -> float | None:
+        return 1 / len(self.names) if self.task == "classification" else None
+
+
 def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes `report.md` and its pictures next to the results that they show.
+    """Writes `report.md` with its pictures, and `report.html`, which holds all.
 
-    `curves.png` shows losses and scores over the steps, if any was logged;
-    `confusion.png` the confusion matrix of a classification; `tracks.png` predictions
-    beside labels, if the results of a regression hold `tracks`: a list of
-    `{"recording": name, "predictions": [frames][dimensions], "labels": likewise}` at
-    25 Hz.
-
+    What the files do not hold, such as the predictions of an older run, is left out.
     Each file is replaced in one move: a reader finds the old or the new one, whole.
 
     Args:
-      workdir: Folder with `results.json` and `metrics.jsonl`.
+      workdir: Folder with `results.json`, and with `metrics.jsonl` or, of a
+        cross-validation, the folders of its runs: `fold<n>` or `fold<n>-seed<n>`.
 
     Returns:
       Path of `report.md`.
@@ -143,91 +190,94 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
       ValueError: If one of the files is damaged.
     """
     workdir = pathlib.Path(workdir)
-    results = read_results(workdir / "results.json")
-    records = read_metrics(workdir / "metrics.jsonl")
-
-    figures = {}
-    if records:
-        figures["curves"] = _draw_curves(results, records)
-    if results["protocol"]["task"] == "classification":
-        figures["confusion"] = _draw_confusion(results)
-    elif results.get("tracks"):
-        figures["tracks"] = _draw_tracks(results)
-    for name, figure in figures.items():
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=150, bbox_inches="tight")
-        files.replace(workdir / f"{name}.png", png.getvalue())
-
+    finished = _read(workdir)
+    blocks = list(_compose(finished))
+    title = _title(finished.results)
+    for picture in page.pictures(blocks):
+        files.replace(workdir / f"{picture.name}.png", picture.png)
     report = workdir / "report.md"
-    text = "\n".join(_compose(results, figures))
-    files.replace(report, text.encode("utf-8"))
+    files.replace(report, page.to_markdown(title, blocks).encode())
+    files.replace(report.with_suffix(".html"), page.to_html(title, blocks).encode())
     return report
+
+
+def _read(workdir: pathlib.Path) -> _Finished:
+    results = read_results(workdir / "results.json")
+    logs = [
+        read_metrics(_run_folder(workdir, f) / "metrics.jsonl")
+        for f in results["folds"]
+    ]
+    path = workdir / "predictions.npz"
+    if not path.is_file():
+        return _Finished(results, logs, None)
+    answers = predictions.load(path)
+    task = results["protocol"]["task"]
+    names = (
+        results["protocol"].get("class_names") or results["protocol"]["dimension_names"]
+    )
+    dimensions = 1 if task == "classification" else 2
+    if answers.targets.ndim != dimensions or answers.outputs.shape[1:] != (len(names),):
+        raise ValueError(
+            f"{path} does not fit {names}: outputs are {answers.outputs.shape}, "
+            f"targets {answers.targets.shape}"
+        )
+    if "statistics" not in results:
+        results["statistics"] = statistics.summarise(answers, task, names)
+    return _Finished(results, logs, answers)
+
+
+def _run_folder(workdir: pathlib.Path, fold: Mapping[str, Any]) -> pathlib.Path:
+    """Where one run of a cross-validation lies; a single run is the workdir itself."""
+    name = f"fold{fold['fold']}"
+    for folder in (f"{name}-seed{fold.get('seed')}", name):
+        if (workdir / folder).is_dir():
+            return workdir / folder
+    return workdir
 
 
 # The page.
 
 
-def _compose(results: dict[str, Any], figures: Iterable[str]) -> Iterator[str]:
-    """Yields the lines of the report."""
-    protocol, config = results["protocol"], results["config"]
-    yield f"# {config['model']['network']} on {protocol['corpus']}"
-    yield ""
-    rows = [(f"**{a}**", f"**{b}**", c) for a, b, c in headline(results)]
-    yield from _table(("measure", "test", "to compare"), rows)
-    yield (
-        f"{results['status']} · frontend {config['model']['frontend']} · "
-        f"{results['parameters']:,} parameters · seed {results['seed']} · "
-        f"{_number(results['seconds'], digits=0)} s"
+def _title(results: Mapping[str, Any]) -> str:
+    return f"{results['config']['model']['network']} on {results['protocol']['corpus']}"
+
+
+def _compose(finished: _Finished) -> Iterator[Block]:
+    results = finished.results
+    yield Scores(
+        [(name, value, notes.split("; ")) for name, value, notes in headline(results)]
     )
-    yield ""
-    if protocol["task"] == "classification":
-        yield "## Classes"
-        yield ""
-        yield "![Confusion matrix of the test speakers](confusion.png)"
-        yield ""
-        yield from _table(("class", "recall", "right", "of"), _class_rows(results))
-    if "tracks" in figures:
-        yield "## Predictions over time"
-        yield ""
-        yield "![Predictions and labels over time](tracks.png)"
-        yield ""
-    yield "## Training"
-    yield ""
-    if "curves" in figures:
-        yield "![Loss and score over the training steps](curves.png)"
+    yield Text(
+        f"{results['status']} · frontend {results['config']['model']['frontend']} · "
+        f"{results['parameters']:,} parameters · seed {results['seed']} · "
+        f"{_duration(results['seconds'])}"
+    )
+    warnings = len(results["protocol"]["warnings"])
+    if warnings:
+        plural = "s" if warnings > 1 else ""
+        yield Text(
+            f"{warnings} warning{plural} about the data: see Counts and warnings."
+        )
+    if finished.task == "classification":
+        yield from _classes(finished)
+        yield from _confusion(finished)
+    yield from _speakers(finished)
+    if finished.task == "classification":
+        yield from _calibration(finished)
     else:
-        yield "No curves: metrics.jsonl holds no step."
-    yield ""
-    yield from _table(*_fold_table(results))
-    yield "## Protocol"
-    yield ""
-    yield from _table(("", ""), _protocol_rows(protocol))
-    yield "## Warnings"
-    yield ""
-    if not protocol["warnings"] and not protocol["skipped"]:
-        yield "None."
-        yield ""
-    for warning in protocol["warnings"]:
-        yield f"- {_cell(warning)}"
-    if protocol["warnings"]:
-        yield ""
-    if protocol["skipped"]:
-        yield f"Skipped files: {len(protocol['skipped'])}"
-        yield ""
-        skipped = ((entry["file"], entry["reason"]) for entry in protocol["skipped"])
-        yield from _table(("file", "reason"), skipped)
-    yield "## To repeat"
-    yield ""
-    yield "```sh"
-    yield results["command"]
-    yield "```"
-    yield ""
-    for title, content in (("Config", config), ("Versions", results["versions"])):
-        yield f"<details><summary>{title}</summary>"
-        yield ""
-        yield from _table(("key", "value"), _flatten(content))
-        yield "</details>"
-        yield ""
+        yield from _tracks(finished)
+    yield from _training(finished)
+    yield from _statistics(finished)
+    yield from _protocol(finished)
+    yield from _counts(results["protocol"])
+    yield from _cost(finished)
+    yield Heading("To repeat")
+    yield Code(results["command"])
+    for title, content in (
+        ("Configuration", results["config"]),
+        ("Versions", results["versions"]),
+    ):
+        yield Details(title, [Table(("key", "value"), list(_flatten(content)))])
 
 
 def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -237,64 +287,503 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         confusion = np.array(total["confusion"])
         chance = _number(1 / len(confusion))
         largest = _number(confusion.sum(axis=1).max() / confusion.sum())
-        yield "UA (mean recall)", _number(total["ua"]), f"{chance}, chance"
-        yield "WA (accuracy)", _number(total["wa"]), f"{largest}, largest class only"
+        rows = [
+            ("ua", total["ua"], f"{chance}, chance"),
+            ("wa", total["wa"], f"{largest}, largest class only"),
+        ]
     else:
-        for name, ccc in total["ccc"].items():
-            mean = _number(ccc.get("per_recording_mean"))
-            compare = f"{mean}, mean of the recordings"
-            yield f"CCC, {name}", _number(ccc["pooled"]), compare
+        rows = [
+            (
+                f"ccc_{name}",
+                ccc["pooled"],
+                f"{_number(ccc.get('per_recording_mean'))}, mean of the recordings",
+            )
+            for name, ccc in total["ccc"].items()
+        ]
+    summary = results.get("statistics")
+    for measure, value, compare in rows:
+        if summary:
+            found = summary["measures"][measure]
+            if found["interval"]:
+                compare += (
+                    f"; {summary['level']:.0%} interval {_interval(found['interval'])} "
+                    f"over {summary['speakers']} speakers"
+                )
+            spread = _mean_and_std(found)
+            if spread:
+                over = "folds" if summary["folds"] > 1 else "seeds"
+                compare += f"; {spread} over {summary[over]} {over}"
+        yield _measure_name(measure), _number(value), compare
     expected = results.get("expected_score")
     if expected:
         verdict = "reached" if total["score"] >= expected else "MISSED"
         yield "expected score", verdict, f"at least {_number(expected)}"
 
 
-def _class_rows(results: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    confusion = np.array(results["all"]["confusion"])
+def _measure_name(measure: str) -> str:
+    names = {"ua": "UA (mean recall)", "wa": "WA (accuracy)"}
+    return names.get(measure) or f"CCC, {measure.removeprefix('ccc_')}"
+
+
+def _classes(finished: _Finished) -> Iterator[Block]:
+    confusion = np.array(finished.results["all"]["confusion"])
     recalls = metrics.recalls(confusion)
-    for i, name in enumerate(results["protocol"]["class_names"]):
-        yield name, _number(recalls[i]), confusion[i, i], confusion[i].sum()
+    answers = confusion.sum(axis=0)
+    right = np.diag(confusion)
+    header = ["class", "recall", "precision", "right", "of"]
+    rows = [
+        [
+            name,
+            _number(recalls[i]),
+            _number(right[i] / answers[i] if answers[i] else None),
+            right[i],
+            confusion[i].sum(),
+        ]
+        for i, name in enumerate(finished.names)
+    ]
+    yield Heading("Classes")
+    intervals = None
+    if finished.predictions is not None:
+        speakers, sums = statistics.group_sums(
+            finished.predictions, finished.predictions.speakers
+        )
+        if len(speakers) > 1:
+            intervals = statistics.bootstrap_interval(sums, statistics.recalls)
+            level = f"{statistics.LEVEL:.0%}"
+            header.insert(2, f"{level} interval")
+            for row, interval in zip(rows, intervals.T):
+                row.insert(2, _interval(interval))
+            figure = figures.dots(
+                finished.names,
+                {"recall": recalls},
+                intervals=intervals,
+                lines={"chance": finished.chance, "UA": float(np.nanmean(recalls))},
+            )
+            yield Picture(
+                "classes",
+                figures.png(figure),
+                alt="Recall of each class with its interval: "
+                + ", ".join(f"{row[0]} {row[1]}" for row in rows),
+                caption=f"Recall of each class; the bar is its {level} interval over "
+                f"{len(speakers)} speakers.",
+            )
+    yield Table(header, rows)
 
 
-def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows: one for each fold, and one for all if there are several."""
-    scores = [(fold["fold"], fold) for fold in results["folds"]]
-    if len(scores) > 1:
-        scores.append(("all", results["all"]))
-    header, rows = ["fold"], [[name] for name, _ in scores]
-    if results["protocol"]["task"] == "classification":
-        header += ["UA", "WA"]
-        for row, (_, score) in zip(rows, scores):
-            row += [_number(score["ua"]), _number(score["wa"])]
+def _confusion(finished: _Finished) -> Iterator[Block]:
+    total = finished.results["all"]
+    scores = f"UA {_number(total['ua'])}, WA {_number(total['wa'])}"
+    seeds = len({fold.get("seed") for fold in finished.folds})
+    yield Heading("Confusion")
+    yield Picture(
+        "confusion",
+        figures.png(
+            figures.confusion(np.array(total["confusion"]), finished.names, scores)
+        ),
+        alt=f"Confusion matrix of the test speakers: {scores}; its numbers are in the "
+        "table below",
+        caption="Rows are the truth, columns the answer; each cell holds the number of "
+        "examples and its share of the true class."
+        + (
+            f" Each example counts once for each of {seeds} seeds." if seeds > 1 else ""
+        ),
+    )
+    by_fold = {}
+    for fold in finished.folds:
+        by_fold[fold["fold"]] = by_fold.get(fold["fold"], 0) + np.array(
+            fold["confusion"]
+        )
+    if len(by_fold) > 1:
+        confusions = {
+            f"fold {name} · UA {metrics.unweighted_accuracy(confusion):.2f}": confusion
+            for name, confusion in by_fold.items()
+        }
+        yield Picture(
+            "confusion-folds",
+            figures.png(figures.fold_confusions(confusions)),
+            alt="Confusion matrix of each fold: " + ", ".join(confusions),
+            caption="Each fold alone, in per cent of the true class; classes in the "
+            "order of the matrix above.",
+        )
+    rows = [(name, *counts) for name, counts in zip(finished.names, total["confusion"])]
+    yield Details(
+        "Counts as a table", [Table(("true \\ predicted", *finished.names), rows)]
+    )
+
+
+def _speakers(finished: _Finished) -> Iterator[Block]:
+    answers = finished.predictions
+    if answers is None:
+        return
+    speakers, sums = statistics.group_sums(answers, answers.speakers)
+    seeds = len(np.unique(answers.seeds))
+    scores = {
+        _measure_name(measure): score(sums)
+        for measure, score in statistics.measures(finished.task, finished.names).items()
+    }
+    if finished.task == "classification":
+        unit, sizes = "examples", sums.sum(axis=(1, 2)) / seeds
+        shown = {"UA": scores["UA (mean recall)"]}
+        total = finished.results["all"]["ua"]
+        lines = {"chance": finished.chance, f"pooled UA {_number(total)}": total}
     else:
-        names = results["protocol"]["dimension_names"]
-        header += [f"CCC, {name}" for name in names]
-        for row, (_, score) in zip(rows, scores):
-            row += [_number(score["ccc"][name]["pooled"]) for name in names]
-    header += ["validation score", "best epoch", "epochs", "seconds"]
-    for row, (_, score) in zip(rows, scores):
-        row.append(_number(score.get("validation_score")))
-        for key in ("best_epoch", "epochs", "seconds"):
-            row.append(_number(score.get(key), digits=0))
+        unit, sizes = "seconds", sums[:, 0, 0] / seeds / FRAME_RATE_HZ
+        shown, lines = scores, {}
+    folds = [np.unique(answers.folds[answers.speakers == name]) for name in speakers]
+    order = np.argsort(-next(iter(scores.values())))
+    header = ("speaker", "fold", *scores, unit)
+    rows = [
+        (
+            speakers[i],
+            ", ".join(map(str, folds[i])),
+            *(_number(values[i]) for values in scores.values()),
+            f"{sizes[i]:.0f}",
+        )
+        for i in order
+    ]
+    yield Heading("Speakers")
+    first = next(iter(shown))
+    yield Picture(
+        "speakers",
+        figures.png(
+            figures.dots(
+                [f"{speakers[i]} ({sizes[i]:.0f})" for i in order],
+                {name: values[order] for name, values in shown.items()},
+                lines=lines,
+            )
+        ),
+        alt=f"{first} of {len(speakers)} speakers, from "
+        f"{_number(shown[first].max())} to {_number(shown[first].min())}",
+        caption=f"Nobody here was heard in training. In brackets: {unit} in the test.",
+    )
+    table = Table(header, rows)
+    yield table if len(rows) <= 12 else Details("Scores of each speaker", [table])
+
+
+def _calibration(finished: _Finished) -> Iterator[Block]:
+    answers = finished.predictions
+    if answers is None:
+        return
+    temperatures = [fold.get("temperature") for fold in finished.folds]
+    panels = {
+        "As trained": calibration.reliability(
+            softmax(answers.outputs, axis=1), answers.targets
+        )
+    }
+    explained = ""
+    if all(t is not None for t in temperatures):
+        divisors = np.full(len(answers.targets), np.nan, np.float32)
+        for fold, temperature in zip(finished.folds, temperatures):
+            divisors[_rows_of(finished, fold)] = temperature
+        if np.isnan(divisors).any():
+            raise ValueError("predictions.npz holds a fold that results.json lacks")
+        panels["With temperature"] = calibration.reliability(
+            softmax(answers.outputs / divisors[:, None], axis=1), answers.targets
+        )
+        explained = (
+            " The temperature of each run (under Training) divides its logits; it was "
+            "fitted on validation speakers, not on those tested here, and changes no "
+            "answer."
+        )
+    errors = {title: shown.expected_error() for title, shown in panels.items()}
+    yield Heading("Calibration")
+    yield Picture(
+        "calibration",
+        figures.png(figures.reliability(panels)),
+        alt="Reliability diagram: "
+        + ", ".join(f"{k.lower()} ECE {_number(v)}" for k, v in errors.items()),
+        caption="How often the network is right when it is so sure. On the dotted "
+        "line it is as sure as it is right; a dot below is overconfident. ECE is the "
+        "mean distance, over 15 bins (Guo et al. 2017, equation 3)." + explained,
+    )
+
+
+def _rows_of(finished: _Finished, fold: Mapping[str, Any]) -> np.ndarray:
+    """Which predictions are of this run."""
+    seed = fold.get("seed", finished.results["seed"])
+    answers = finished.predictions
+    return (answers.folds == fold["fold"]) & (answers.seeds == seed)
+
+
+def _tracks(finished: _Finished) -> Iterator[Block]:
+    if finished.predictions is None:
+        return
+    # One seed: the mean of several would be another system.
+    seeds = np.unique(finished.predictions.seeds)
+    answers = finished.predictions[finished.predictions.seeds == seeds[0]]
+    recordings, sums = statistics.group_sums(answers, answers.recordings)
+    ccc = statistics.concordance(sums)
+    means = ccc.mean(axis=1)
+    yield Heading("Tracks")
+    yield Text(
+        "Gold standard and prediction of each recording, 25 values a second"
+        + (f", of seed {seeds[0]}." if len(seeds) > 1 else ".")
+    )
+    shown = np.arange(len(recordings))
+    if len(shown) > _MOST_TRACKS:
+        ranked = np.argsort(-means)
+        shown = ranked[np.linspace(0, len(ranked) - 1, _MOST_TRACKS).astype(int)]
+        yield Text(
+            f"{_MOST_TRACKS} of {len(recordings)} recordings, from the best to the "
+            "worst by mean CCC; the table below holds all."
+        )
+    for number, i in enumerate(shown):
+        part = answers[answers.recordings == recordings[i]]
+        scores = ", ".join(
+            f"{name} {_number(value)}" for name, value in zip(finished.names, ccc[i])
+        )
+        yield Picture(
+            f"tracks-{number:02d}",
+            figures.png(
+                figures.tracks(
+                    recordings[i],
+                    finished.names,
+                    part.targets,
+                    part.outputs,
+                    ccc[i],
+                )
+            ),
+            alt=f"{recordings[i]} over time: CCC of {scores}",
+            caption=f"{recordings[i]}, speaker {part.speakers[0]}, fold "
+            f"{part.folds[0]}.",
+        )
+    rows = [
+        (name, f"{frames / FRAME_RATE_HZ:.0f}", *map(_number, values))
+        for name, frames, values in zip(recordings, sums[:, 0, 0], ccc)
+    ]
+    header = ("recording", "seconds", *(f"CCC, {name}" for name in finished.names))
+    yield Details("Scores of each recording", [Table(header, rows)])
+
+
+def _training(finished: _Finished) -> Iterator[Block]:
+    yield Heading("Training")
+    caption = (
+        "The star marks the epoch that was tested: the best one by the validation "
+        "speakers."
+    )
+    if not any(finished.logs):
+        yield Text("No curves: metrics.jsonl holds no step.")
+    elif len(finished.folds) == 1:
+        fold = finished.folds[0]
+        best_epoch = fold.get("best_epoch")
+        figure = figures.curves(
+            finished.task, finished.logs[0], best_epoch, finished.chance
+        )
+        yield Picture(
+            "curves",
+            figures.png(figure),
+            alt="Loss and score over the training steps; best epoch "
+            f"{_number(best_epoch, digits=0)} with validation score "
+            f"{_number(fold.get('validation_score'))}",
+            caption=caption,
+        )
+    else:
+        runs = {}
+        for fold, records in zip(finished.folds, finished.logs):
+            runs.setdefault(fold["fold"], []).append((records, fold.get("best_epoch")))
+        yield Picture(
+            "curves",
+            figures.png(figures.fold_curves(finished.task, runs, finished.chance)),
+            alt=f"Loss and score over the training steps of {len(runs)} folds",
+            caption=caption,
+        )
+    yield Table(*_fold_table(finished.results))
+
+
+def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: one for each run, and what they are together."""
+    folds = results["folds"]
+    measures = _measures(results["protocol"])
+    header = ["fold", *map(_measure_name, measures)]
+    columns = {
+        key: digits
+        for key, digits in (
+            *(("validation_score", 3), ("temperature", 2)),
+            *(("best_epoch", 0), ("epochs", 0), ("seconds", 0)),
+        )
+        if any(key in fold for fold in folds)
+    }
+    header += [key.replace("_", " ") for key in columns]
+    rows = [
+        [
+            name,
+            *(_number(_score(fold, measure)) for measure in measures),
+            *(_number(fold.get(key), digits) for key, digits in columns.items()),
+        ]
+        for name, fold in zip(_run_names(folds), folds)
+    ]
+    if len(folds) > 1:
+        nothing = [""] * len(columns)
+        summary = results.get("statistics")
+        if summary:
+            found = (_mean_and_std(summary["measures"][m]) for m in measures)
+            rows.append(["mean ± std", *found, *nothing])
+        pooled = (_number(_score(results["all"], m)) for m in measures)
+        rows.append(["all rows", *pooled, *nothing])
     return header, rows
 
 
-def _protocol_rows(protocol: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    for key in ("corpus", "task", "folds", "fold"):
-        if key in protocol:
-            yield key, protocol[key]
+def _measures(protocol: Mapping[str, Any]) -> list[str]:
+    if protocol["task"] == "classification":
+        return ["ua", "wa"]
+    return [f"ccc_{name}" for name in protocol["dimension_names"]]
+
+
+def _score(scores: Mapping[str, Any], measure: str) -> float:
+    if measure in scores:
+        return scores[measure]
+    return scores["ccc"][measure.removeprefix("ccc_")]["pooled"]
+
+
+def _run_names(folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Number of the fold, and the seed where runs are repeated."""
+    repeated = len({fold["fold"] for fold in folds}) < len(folds)
+    return [
+        f"{fold['fold']}, seed {fold.get('seed')}" if repeated else str(fold["fold"])
+        for fold in folds
+    ]
+
+
+def _statistics(finished: _Finished) -> Iterator[Block]:
+    summary = finished.results.get("statistics")
+    if not summary:
+        return
+    found = summary["measures"]
+    level = f"{summary['level']:.0%}"
+    several = summary["folds"] > 1
+    repeated = summary["seeds"] > 1
+    header = ["measure", "all rows", f"{level} interval"]
+    rows = [
+        [_measure_name(m), _number(entry["pooled"]), _interval(entry["interval"])]
+        for m, entry in found.items()
+    ]
+    if several or repeated:
+        header.append(f"{'folds' if several else 'seeds'}, mean ± std")
+        for row, entry in zip(rows, found.values()):
+            row.append(_mean_and_std(entry))
+    if several and repeated:
+        header += ["std by fold", "std by seed", "share of seed"]
+        for row, entry in zip(rows, found.values()):
+            fold, seed = entry["variance"]["fold"], entry["variance"]["seed"]
+            share = f"{seed / (fold + seed):.0%}" if fold + seed else _NOTHING
+            row += [_number(math.sqrt(fold)), _number(math.sqrt(seed)), share]
+    yield Heading("Statistics")
+    yield Table(header, rows)
+    notes = [
+        f"Interval: bootstrap percentiles; {summary['speakers']} speakers are drawn "
+        "with replacement, 2000 times, with all that they said."
+    ]
+    if summary["speakers"] < 2:
+        notes = ["No interval: a single speaker says nothing about others."]
+    elif summary["speakers"] < 10:
+        notes.append(
+            "With fewer than ten speakers such an interval is too narrow: take it as a "
+            "lower bound of what is not known."
+        )
+    if several:
+        notes.append(
+            f"mean ± std: over {summary['folds']} folds, n - 1 in the denominator. "
+            "Folds share training data, so that std / √n is not the error of the mean."
+        )
+    if several and repeated:
+        notes.append(
+            f"Variance: {summary['seeds']} seeds in each fold, one-way random effects "
+            "(Searle et al. 1992): what a new seed changes at a given fold, and what "
+            "is left between folds; the share is of the variance."
+        )
+    elif not repeated:
+        notes.append("One seed: what another seed would change is not known.")
+    yield Bullets(notes)
+
+
+def _protocol(finished: _Finished) -> Iterator[Block]:
+    protocol = finished.results["protocol"]
+    rows = [
+        (k, protocol[k]) for k in ("corpus", "task", "folds", "fold") if k in protocol
+    ]
     for key in ("class_names", "dimension_names"):
         if key in protocol:
-            yield key.replace("_", " "), ", ".join(protocol[key])
-    for split, speakers in protocol["speakers"].items():
+            rows.append((key.replace("_", " "), ", ".join(protocol[key])))
+    for split, speakers in _flatten(protocol["speakers"]):
         names = ", ".join(map(str, speakers))
-        yield f"{split} speakers", f"{len(speakers)}: {names}"
-    for split, examples in protocol["examples"].items():
-        yield f"{split} examples", examples
+        rows.append((f"{split} speakers", f"{len(speakers)}: {names}"))
+    for split, examples in _flatten(protocol["examples"]):
+        rows.append((f"{split} examples", examples))
     if "hours" in protocol:
-        yield "hours of speech", _number(protocol["hours"], digits=2)
-    yield from _flatten(protocol.get("counts", {}), "count of ")
+        rows.append(("hours of speech", _number(protocol["hours"], digits=2)))
+    if "fingerprint" in protocol:
+        rows.append(("fingerprint of the data", protocol["fingerprint"]))
+    yield Heading("Protocol")
+    yield Table(("what", "value"), rows)
+    speakers = {fold["fold"]: fold.get("speakers") for fold in finished.folds}
+    if len(speakers) > 1 and all(speakers.values()):
+        sides = ("test", "validation", "train")
+        rows = [
+            (fold, *(", ".join(map(str, heard[side])) for side in sides))
+            for fold, heard in speakers.items()
+        ]
+        yield Details("Speakers of each fold", [Table(("fold", *sides), rows)])
+
+
+def _counts(protocol: Mapping[str, Any]) -> Iterator[Block]:
+    yield Heading("Counts and warnings")
+    warnings, skipped = protocol["warnings"], protocol["skipped"]
+    if warnings:
+        yield Bullets(warnings)
+    else:
+        yield Text("No warnings.")
+    if skipped:
+        rows = [(entry["file"], entry["reason"]) for entry in skipped]
+        table = Table(("file", "reason"), rows)
+        yield Text(f"Skipped files: {len(skipped)}")
+        yield table if len(rows) <= 12 else Details("Skipped files", [table])
+    else:
+        yield Text("No file was skipped.")
+    for kind, counts in protocol.get("counts", {}).items():
+        if counts:
+            unit = "examples" if kind == "split" else "recordings"
+            yield Details(
+                f"{unit.capitalize()} by {kind}",
+                [Table((kind, unit), list(counts.items()))],
+            )
+
+
+def _cost(finished: _Finished) -> Iterator[Block]:
+    runs = [
+        (name, fold["cost"])
+        for name, fold in zip(_run_names(finished.folds), finished.folds)
+        if fold.get("cost")
+    ]
+    if not runs:
+        return
+    header = ("run", "device", "wall-clock time", "CPU time", "peak memory, GiB")
+    rows = [
+        (
+            f"fold {name}",
+            cost["device"],
+            _duration(cost["wall_seconds"]),
+            _duration(cost["cpu_seconds"]),
+            _gibibytes(cost["peak_memory_bytes"]),
+        )
+        for name, cost in runs
+    ]
+    wall = sum(cost["wall_seconds"] for _, cost in runs)
+    cpu = sum(cost["cpu_seconds"] or 0 for _, cost in runs)
+    if len(runs) > 1:
+        peak = max((c["peak_memory_bytes"] or 0 for _, c in runs), default=0)
+        rows.append(
+            ("together", "", _duration(wall), _duration(cpu), _gibibytes(peak or None))
+        )
+    yield Heading("Cost")
+    yield Table(header, rows)
+    yield Text(
+        f"Energy was not measured. It is in proportion to the {_number(wall / 3600)} "
+        f"hours of the device and to the {_number(cpu / 3600)} CPU core hours: a "
+        f"machine that draws 100 W all the time takes {_number(wall / 36000)} kWh."
+    )
+
+
+# How values are written.
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -313,135 +802,30 @@ def _number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
-def _cell(value: Any) -> str:
-    """Text that stays within one cell of a Markdown table."""
-    return " ".join(str(value).split()).replace("|", r"\|")
+def _interval(interval: Sequence[float] | None) -> str:
+    if interval is None or not np.isfinite(interval).all():
+        return _NOTHING
+    return f"{_number(interval[0])} to {_number(interval[1])}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yields the lines of a Markdown table, and an empty one."""
-    for row in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(map(_cell, row))} |"
-    yield ""
+def _mean_and_std(found: Mapping[str, Any]) -> str:
+    """Over the folds; of a single fold over its seeds; empty for a single run."""
+    std = found["std"]
+    if std is None and "variance" in found:
+        std = math.sqrt(found["variance"]["seed"])
+    return "" if std is None else f"{_number(found['mean'])} ± {_number(std)}"
 
 
-# The pictures.
+def _duration(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds):
+        return _NOTHING
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _plain_axes(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.92")
-    axes.set_axisbelow(True)
-
-
-def _series(records: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one key. A step that a resumed run repeats counts once."""
-    values = {r["step"]: r[key] for r in records if r.get(key) is not None}
-    steps = sorted(values)
-    return steps, [values[step] for step in steps]
-
-
-def _draw_curves(results: dict[str, Any], records: list[dict[str, Any]]) -> Figure:
-    """Losses on the left, scores on the right, over training steps."""
-    classification = results["protocol"]["task"] == "classification"
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    loss_axes, score_axes = figure.subplots(1, 2, sharex=True)
-    loss_axes.set_title("Loss: " + ("cross-entropy" if classification else "1 - CCC"))
-    score_axes.set_title("Score: " + ("UA" if classification else "mean CCC"))
-    for axes, kind in ((loss_axes, "loss"), (score_axes, "score")):
-        _plain_axes(axes)
-        axes.plot(*_series(records, f"train_{kind}"), color=_BLUE, label="train")
-        axes.plot(
-            *_series(records, f"validation_{kind}"),
-            color=_ORANGE,
-            label="validation",
-            marker="o",
-            markersize=4,
-        )
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if classification:
-        chance = 1 / len(results["protocol"]["class_names"])
-        score_axes.axhline(chance, color=_GREY, linestyle=":", label="chance")
-    if len(results["folds"]) == 1:
-        best_epoch = results["folds"][0].get("best_epoch")
-        best = [
-            r for r in records if "validation_score" in r and r["epoch"] == best_epoch
-        ]
-        if best:
-            step, score = best[-1]["step"], best[-1]["validation_score"]
-            label = f"best epoch ({best_epoch})"
-            for axes in (loss_axes, score_axes):
-                axes.axvline(step, color=_GREY, linestyle="--", label=label)
-            score_axes.plot(step, score, "*", color=_ORANGE, markersize=14)
-    for axes in (loss_axes, score_axes):
-        # What was not logged, such as a score on training data, has no entry.
-        lines = [line for line in axes.get_lines() if len(line.get_xdata())]
-        axes.legend(
-            handles=[line for line in lines if not line.get_label().startswith("_")],
-            frameon=False,
-            fontsize="small",
-        )
-    return figure
-
-
-def _draw_confusion(results: dict[str, Any]) -> Figure:
-    """Counts, and their shares of the true class: the diagonal holds the recalls."""
-    total, names = results["all"], results["protocol"]["class_names"]
-    confusion = np.array(total["confusion"])
-    examples = confusion.sum(axis=1)
-    share = confusion / np.maximum(examples, 1)[:, None]
-
-    size = 2.4 + 0.72 * len(names)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(confusion):
-        if count:
-            axes.text(
-                column,
-                row,
-                f"{count}\n{share[row, column]:.0%}",
-                ha="center",
-                va="center",
-                fontsize=9,
-                linespacing=1.3,
-                color="white" if share[row, column] > 0.65 else "black",
-            )
-    ticks = np.arange(len(names))
-    axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, [f"{name} ({n})" for name, n in zip(names, examples)])
-    axes.set(xlabel="predicted", ylabel="true (examples)")
-    axes.set_title(f"UA {_number(total['ua'])}, WA {_number(total['wa'])}")
-    # White lines between the cells.
-    axes.set_xticks(ticks[1:] - 0.5, minor=True)
-    axes.set_yticks(ticks[1:] - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_color("0.8")
-    return figure
-
-
-def _draw_tracks(results: dict[str, Any]) -> Figure:
-    """A row for each recording, a column for each dimension."""
-    tracks, names = results["tracks"], results["protocol"]["dimension_names"]
-    size = (4.8 * len(names), 2.2 * len(tracks) + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(
-        len(tracks), len(names), squeeze=False, sharex="row", sharey="col"
-    )
-    for row, track in zip(grid, tracks):
-        labels, predictions = np.array(track["labels"]), np.array(track["predictions"])
-        ccc = metrics.CccSums.from_arrays(predictions, labels).ccc()
-        seconds = np.arange(len(labels)) / FRAME_RATE_HZ
-        for d, axes in enumerate(row):
-            _plain_axes(axes)
-            axes.plot(seconds, labels[:, d], _BLUE, label="label")
-            axes.plot(
-                seconds, predictions[:, d], _ORANGE, linewidth=1, label="prediction"
-            )
-            axes.set_title(f"{track['recording']}, {names[d]}: CCC {_number(ccc[d])}")
-    for axes in grid[-1]:
-        axes.set_xlabel("seconds")
-    grid[0, 0].legend(frameon=False, fontsize="small", ncols=2)
-    return figure
+def _gibibytes(size: float | None) -> str:
+    return _number(None if size is None else size / 2**30, digits=2)

@@ -6,6 +6,8 @@ import functools
 import itertools
 import math
 import pathlib
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,20 +15,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct, traverse_util
 from flax.training import train_state
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from diccoser_jax import data, evaluate, layers, losses, optimizer
-from diccoser_jax.audio import FRAME_SAMPLES
+from diccoser_jax import (
+    calibration,
+    data,
+    evaluate,
+    layers,
+    losses,
+    model_file,
+    optimizer,
+)
+from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import NETWORKS, Diccoser, DiccoserConfig
 from diccoser_jax.folds import Fold
 from diccoser_jax.log import Log
+
+REGRESSION_LOSSES = {
+    "ccc": losses.ccc_loss,
+    "pooled_ccc": functools.partial(losses.ccc_loss, pooled=True),
+    "squared_error": losses.squared_error,
+}
 
 LossFn = Callable[[layers.Output, data.Batch], jax.Array]
 
@@ -36,16 +53,19 @@ class TrainState(train_state.TrainState):
 
     Attributes:
       batch_stats: running mean and variance of each batch norm; empty without any.
+      average: moving average of the parameters, or None.
       loss_fn: the task's loss of a network's output on a batch.
     """
 
     batch_stats: Any
+    average: Any
     loss_fn: LossFn = struct.field(pytree_node=False)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Parameters and batch statistics, as ``model.apply`` takes them."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What is validated and kept, as ``model.apply`` takes it."""
+        params = self.params if self.average is None else self.average
+        return {"params": params, "batch_stats": self.batch_stats}
 
 
 def create_model(
@@ -60,8 +80,12 @@ def create_model(
         if config.network in NETWORKS:
             fields = {field.name for field in dataclasses.fields(DiccoserConfig)}
             settings = {key: config[key] for key in config if key in fields}
+            settings["rematerialise"] = rematerialises(config)
+            answer_frames = round(config.answer_seconds * FRAME_RATE_HZ)
             return Diccoser(
-                DiccoserConfig(outputs=outputs, window_frames=window_frames, **settings)
+                DiccoserConfig(
+                    outputs, window_frames, answer_frames=answer_frames, **settings
+                )
             )
         if config.network == "cnn_lstm":
             return CnnLstm(
@@ -99,10 +123,11 @@ def classification_loss(
 
 
 def regression_loss(
-    output: layers.Output, batch: data.Batch, *, pooled: bool
+    output: layers.Output, batch: data.Batch, *, name: str = "ccc"
 ) -> jax.Array:
-    """CCC loss of each frame's dimensions (paper, section 3.3)."""
-    return losses.ccc_loss(output.frames, batch["target"], batch["mask"], pooled)
+    """The loss of each frame's dimensions: of ``REGRESSION_LOSSES`` (section 3.3)."""
+    loss = REGRESSION_LOSSES[name]
+    return loss(output.frames, batch["target"], batch["mask"])
 
 
 def create_state(
@@ -111,6 +136,8 @@ def create_state(
     tx: optax.GradientTransformation,
     loss_fn: LossFn,
     samples: int,
+    *,
+    averaged: bool = False,
 ) -> TrainState:
     """A fresh state for windows of this many samples; jit-able."""
     variables = model.init(rng, jnp.zeros((1, samples)))
@@ -118,13 +145,19 @@ def create_state(
         apply_fn=model.apply,
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
+        average=variables["params"] if averaged else None,
         tx=tx,
         loss_fn=loss_fn,
     )
 
 
 def train_step(
-    state: TrainState, batch: data.Batch, rng: jax.Array, *, microbatches: int = 1
+    state: TrainState,
+    batch: data.Batch,
+    rng: jax.Array,
+    *,
+    microbatches: int = 1,
+    average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent. Pure: jit, shard and donate it where you call it.
 
@@ -137,6 +170,8 @@ def train_step(
         the other, and their gradients are averaged, each weighted by the sequences
         that count in it: the step of a large batch in the memory of a small one. Batch
         norm sees each part alone.
+      average_decay: weight of the past in ``state.average``, if there is one. Early
+        steps count more, so that the first weights are soon forgotten.
 
     Returns:
       The state after the step, and the scalar ``loss``.
@@ -185,6 +220,10 @@ def train_step(
             lambda x: x / jnp.maximum(sequences, 1), (loss, gradient)
         )
     state = state.apply_gradients(grads=gradient, batch_stats=batch_stats)
+    if state.average is not None:
+        decay = jnp.minimum(average_decay, state.step / (state.step + 10))
+        average = optax.incremental_update(state.params, state.average, 1 - decay)
+        state = state.replace(average=average)
     return state, {"loss": loss}
 
 
@@ -221,6 +260,17 @@ def pool_batch_statistics(statistics: Sequence[Any]) -> Any:
         if path[-1] == "var":
             pooled[path] += stacked[(*path[:-1], "mean")].var(axis=0)
     return traverse_util.unflatten_dict(pooled)
+
+
+def rematerialises(config: ml_collections.ConfigDict) -> bool:
+    """What ``config.model.rematerialise`` asks for; None: whether this is a CPU.
+
+    There, memory that is fetched anew in each step costs more than computing its
+    contents again (``benchmarks/README.md``).
+    """
+    if config.rematerialise is None:
+        return jax.default_backend() == "cpu"
+    return config.rematerialise
 
 
 def compiler_options(*, rematerialise: bool) -> dict[str, str]:
@@ -271,12 +321,14 @@ class Progress:
       best_epoch: the one with the best validation score, counted from 1; 0 before any.
       best_score: its score.
       seconds: spent so far.
+      cpu_seconds: of all threads together.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def train_and_evaluate(
@@ -292,13 +344,17 @@ def train_and_evaluate(
 
     Args:
       config: as in ``configs/default.py``.
-      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, and
+        ``predictions.npz``, the answers for the test units, and ``model.safetensors``,
+        the network of the best epoch for `diccoser_jax.load`.
       corpus: prepared shards.
       fold: units to train, validate and test on.
 
     Returns:
-      JSON-able: the scores of `evaluate.evaluate` on the test units, and
-      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``parameters``.
+      JSON-able: the scores of `evaluate.score` on the test units, their ``loss``,
+      ``temperature`` (of classification, fitted on the validation units),
+      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``cost`` and
+      ``parameters``.
 
     Raises:
       FloatingPointError: if the loss is not finite; names the step and the last
@@ -309,20 +365,25 @@ def train_and_evaluate(
     microbatches = config.train.microbatches
     replicated, shared = data_parallel(batch_size, microbatches)
     jit_train_step = jax.jit(
-        functools.partial(train_step, microbatches=microbatches),
+        functools.partial(
+            train_step,
+            microbatches=microbatches,
+            average_decay=config.train.average_decay,
+        ),
         in_shardings=(replicated, shared, replicated),
         out_shardings=replicated,
         donate_argnums=0,
-        compiler_options=compiler_options(rematerialise=config.model.rematerialise),
+        compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
     )
-    score = functools.partial(
-        evaluate.evaluate,
+    predict = functools.partial(
+        evaluate.predict,
         jax.jit(evaluate.eval_step, in_shardings=(replicated, shared)),
         corpus=corpus,
         batch_size=batch_size,
         window_seconds=window_seconds,
         sharding=shared,
     )
+    score = functools.partial(evaluate.score, names=corpus.target_names)
     batches_of_epoch = functools.partial(
         data.train_batches,
         corpus,
@@ -348,6 +409,7 @@ def train_and_evaluate(
             state, stored = checkpoints.restore(checkpoints.latest_step, like=state)
             progress = Progress(**stored)
         started = time.monotonic() - progress.seconds
+        cpu_started = time.process_time() - progress.cpu_seconds
         log = stack.enter_context(
             Log(
                 workdir,
@@ -381,29 +443,73 @@ def train_and_evaluate(
                 ]
                 state = state.replace(batch_stats=pool_batch_statistics(statistics))
 
-            validation = score(state, units=fold.validation)
-            _finite(validation["loss"], "validation", log, checkpoints)
+            rows, validation_loss = predict(state, units=fold.validation)
+            _finite(validation_loss, "validation", log, checkpoints)
+            validation_score = score(rows)["score"]
             progress.epoch = epoch
             progress.seconds = time.monotonic() - started
-            if validation["score"] > progress.best_score:
-                progress.best_epoch, progress.best_score = epoch, validation["score"]
+            progress.cpu_seconds = time.process_time() - cpu_started
+            if validation_score > progress.best_score:
+                progress.best_epoch, progress.best_score = epoch, validation_score
             log.validation(
-                epoch, validation["loss"], validation["score"], progress.best_score
+                epoch, validation_loss, validation_score, progress.best_score
             )
             checkpoints.save(
-                log.step, state, dataclasses.asdict(progress), validation["score"]
+                log.step, state, dataclasses.asdict(progress), validation_score
             )
 
         best_step = checkpoints.best_step
         state, _ = checkpoints.restore(best_step, like=state)
+    results: dict[str, Any] = {}
+    if corpus.task == "classification":
+        rows, _ = predict(state, units=fold.validation)
+        results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
+    model_file.save(
+        workdir / model_file.NAME,
+        model,
+        jax.device_get(state.variables),
+        task=corpus.task,
+        target_names=corpus.target_names,
+        window_seconds=window_seconds,
+        temperature=results.get("temperature", 1.0),
+        card={
+            "trained_on": f"{config.data.dataset}: {', '.join(fold.train)}",
+            "chosen_on": ", ".join(fold.validation),
+            "validation_score": progress.best_score,
+            "seed": config.seed,
+        },
+    )
+    rows, loss = predict(state, units=fold.test)
+    same = np.ones(len(rows.targets), np.int32)
+    rows = dataclasses.replace(
+        rows, folds=int(config.fold) * same, seeds=config.seed * same
+    )
+    rows.save(workdir / "predictions.npz")
     return {
-        **score(state, units=fold.test),
+        **score(rows),
+        **results,
+        "loss": loss,
         "validation_score": progress.best_score,
         "best_epoch": best_step // steps_per_epoch,
         "epochs": progress.epoch,
         "seconds": progress.seconds,
+        "cost": {
+            "wall_seconds": progress.seconds,
+            "cpu_seconds": progress.cpu_seconds,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        },
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
+
+
+def _peak_memory_bytes() -> int:
+    """The most that this process, or its first accelerator, has held at a time."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def check_settings(config: ml_collections.ConfigDict) -> None:
@@ -416,14 +522,23 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     create_model(config.model, outputs=2, window_frames=frames)
     optimizer.create_optimizer(config.optimizer, steps_per_epoch=1, max_epochs=1)
     data.Augmentation(**config.augmentation)
+    if not 0 <= config.train.average_decay < 1:
+        raise ConfigError(
+            f"train.average_decay={config.train.average_decay} is not in [0, 1)."
+        )
     if config.train.microbatches < 1:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches} must be at least 1."
         )
-    if config.train.microbatches > 1 and config.train.pooled_ccc:
+    loss = config.train.regression_loss
+    if loss not in REGRESSION_LOSSES:
         raise ConfigError(
-            "train.pooled_ccc=True takes one CCC over the whole batch, which cannot be "
-            f"had from train.microbatches={config.train.microbatches} parts of it."
+            f"train.regression_loss={loss!r} is not in {tuple(REGRESSION_LOSSES)}."
+        )
+    if config.train.microbatches > 1 and loss == "pooled_ccc":
+        raise ConfigError(
+            "train.regression_loss='pooled_ccc' takes one CCC over the whole batch, "
+            f"not to be had from train.microbatches={config.train.microbatches} parts."
         )
     data_parallel(config.train.batch_size, config.train.microbatches)
 
@@ -444,14 +559,21 @@ def initialise(
         config.optimizer, steps_per_epoch, config.train.max_epochs
     )
     if corpus.task == "regression":
-        loss_fn = functools.partial(regression_loss, pooled=config.train.pooled_ccc)
+        loss_fn = functools.partial(regression_loss, name=config.train.regression_loss)
     else:
         loss_fn = functools.partial(
             classification_loss, frame_loss_weight=config.train.frame_loss_weight
         )
 
     def create(rng: jax.Array) -> TrainState:
-        return create_state(rng, model, tx, loss_fn, frames * FRAME_SAMPLES)
+        return create_state(
+            rng,
+            model,
+            tx,
+            loss_fn,
+            frames * FRAME_SAMPLES,
+            averaged=config.train.average_decay > 0,
+        )
 
     return model, jax.jit(create, out_shardings=sharding)(rng)
 

@@ -37,3 +37,10 @@ def regression(data_dir) -> data.Corpus:
             progress=False,
         )
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory):
+    """Programs that several tests compile are compiled by the first of them."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -17,7 +17,7 @@ def _train_batches(corpus, **overrides):
     settings = {
         "batch_size": 16,
         "window_seconds": 2.0,
-        "augmentation": data.Augmentation(0.5, 0.2, 6.0),
+        "augmentation": data.Augmentation(0.5, 0.2, 10.0, 6.0),
         "seed": 0,
         "epoch": 1,
     }
@@ -115,9 +115,28 @@ def test_cropping_and_gain_stay_within_their_bounds():
     assert np.abs(data.Augmentation(gain_decibel=60.0)(ramp, rng)).max() <= 1
 
 
+def test_speed_changes_pitch_and_length_together():
+    rng = np.random.default_rng(0)
+    augment = data.Augmentation(speed_percent=20.0)
+    seconds = np.arange(16_000) / 16_000
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * seconds).astype(np.float32)
+    pitches = []
+    for _ in range(100):
+        out = augment(tone, rng)
+        assert out.dtype == np.float32
+        middle = out[1000:-1000] * np.hanning(len(out) - 2000)
+        peak = np.abs(np.fft.rfft(middle, 1 << 17)).argmax() * 16_000 / (1 << 17)
+        assert peak * len(out) == pytest.approx(1000 * 16_000, rel=1e-3)
+        pitches.append(peak)
+    assert 800 <= min(pitches) < 820
+    assert 1180 < max(pitches) <= 1200.5
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ({"speed_percent": -1.0}, r"augmentation.speed_percent=-1.0 is negative"),
+        ({"speed_percent": 60.0}, r"augmentation.speed_percent=60.0 is more than 50"),
         ({"reverse_probability": 1.5}, r"augmentation.reverse_probability=1.5"),
         ({"crop_seconds": -1.0}, r"augmentation.crop_seconds=-1.0 is negative"),
         ({"gain_decibel": -1.0}, r"augmentation.gain_decibel=-1.0 is negative"),

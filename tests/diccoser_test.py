@@ -298,3 +298,23 @@ def test_conditioning_matters_and_must_match_the_config():
 def test_settings_that_make_no_network_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         DiccoserConfig(**setting)
+
+
+def test_an_answer_is_the_mean_of_the_last_frames():
+    config = DiccoserConfig(
+        3, 10, frontend="log_mel", features=4, local_stacks=1, answer_frames=4
+    )
+    model = Diccoser(config)
+    waveform = jax.random.uniform(jax.random.key(0), (2, 6400), minval=-0.5, maxval=0.5)
+    variables = jax.jit(model.init)(jax.random.key(1), waveform)
+    apply = jax.jit(functools.partial(model.apply, mutable="carry"))
+    whole, _ = apply(variables, waveform)
+    expected = np.asarray(whole.frames)[:, -4:].mean(axis=1)
+    np.testing.assert_allclose(whole.pooled, expected, rtol=1e-6, atol=1e-7)
+    # Before there are four frames, those that have not been count as zeros.
+    output, carry = apply(variables, waveform[:, :640])
+    np.testing.assert_allclose(output.pooled, whole.frames[:, 0] / 4, atol=1e-6)
+    for start in range(640, 6400, 640):
+        chunk = waveform[:, start : start + 640]
+        output, carry = apply({**variables, **carry}, chunk)
+    np.testing.assert_allclose(output.pooled, expected, atol=1e-6)

@@ -43,6 +43,7 @@ for chunk in np.split(waveform, waveform.shape[1] // 640, axis=1):
     carry, outputs = step.call(carry, chunk)
     frames.append(outputs["frames"])
 results["stream"] = np.concatenate(frames, axis=1)
+results["answer"] = outputs["pooled"]
 np.savez(f"{folder}/results.npz", **results)
 print(step.platforms)
 """
@@ -82,7 +83,12 @@ def network(saved, waveform):
 def small(**settings):
     shape = {"features": 4, "local_stacks": 1, "local_dilations": (1,)}
     return Diccoser(
-        DiccoserConfig(outputs=3, window_frames=WINDOW_FRAMES, **(shape | settings))
+        DiccoserConfig(
+            outputs=3,
+            window_frames=WINDOW_FRAMES,
+            answer_frames=2,
+            **(shape | settings),
+        )
     )
 
 
@@ -114,6 +120,7 @@ def test_programs_run_where_there_is_neither_flax_nor_this_package(tmp_path, fro
                 results[name], getattr(expected, name), atol=1e-5
             )
         np.testing.assert_allclose(results["stream"], expected.frames, atol=1e-5)
+        np.testing.assert_allclose(results["answer"], expected.pooled, atol=1e-5)
     # What outlives the programs.
     again = model_file.load(folder / "x.safetensors")
     assert again.model == saved.model

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import sklearn.metrics
 
 from diccoser_jax import losses
 
@@ -244,3 +245,18 @@ class Network(nn.Module):
         x = nn.BatchNorm(use_running_average=True)(x)
         x = nn.RNN(nn.OptimizedLSTMCell(2))(x)
         return nn.Dense(1)(x)
+
+
+def test_squared_error_is_that_of_scikit_learn_over_the_frames_that_count():
+    predictions, labels = sequences()
+    mask = np.random.default_rng(0).random(predictions.shape[:2]) < 0.7
+    expected = sklearn.metrics.mean_squared_error(labels[mask], predictions[mask])
+    hidden = np.where(mask[..., None], predictions, np.nan)
+    loss, gradient = jax.value_and_grad(losses.squared_error)(
+        jnp.asarray(hidden), jnp.asarray(labels), jnp.asarray(mask)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    difference = np.where(mask[..., None], predictions - labels, 0)
+    np.testing.assert_allclose(
+        gradient, 2 * difference / (mask.sum() * labels.shape[2]), atol=1e-7
+    )

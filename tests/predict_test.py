@@ -43,6 +43,7 @@ def saved(path, task="classification", model=None):
             local_stacks=1,
             local_dilations=(1, 2),
             window_frames=WINDOW_FRAMES,
+            answer_frames=5,
         )
     )
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 6_400)))
@@ -112,8 +113,13 @@ def test_a_file_gets_the_outputs_of_the_whole_network(tmp_path, model, seconds):
     silent_frames = 100
     whole = samples[: len(samples) // 640 * 640] / 32768
     output = network(model, np.pad(whole, (silent_frames * 640, 0)))
-    posteriors = scipy.special.softmax(output.frames / TEMPERATURE, axis=-1)
-    expected = posteriors[silent_frames:]
+    # An answer is the mean of the last five frames.
+    means = [
+        output.frames[t - 4 : t + 1].mean(axis=0)
+        for t in range(99, len(whole) // 640 + 100)
+    ]
+    np.testing.assert_allclose(means[-1], output.pooled, atol=1e-4)
+    expected = scipy.special.softmax(np.array(means[1:]) / TEMPERATURE, axis=-1)
     np.testing.assert_allclose(result.frames, expected, atol=1e-5)
     np.testing.assert_allclose(
         result.local_context, output.local_context[silent_frames:], atol=1e-5

@@ -18,6 +18,7 @@ from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 from diccoser_jax.folds import Fold
+from diccoser_jax.predictions import Predictions
 
 FOLD = Fold(
     train=("speaker00", "speaker01", "speaker02"),
@@ -121,7 +122,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(task):
     if task == "classification":
         loss_fn, mask = train.classification_loss, jnp.array([1.0, 0, 0, 1, 1, 1])
     else:
-        loss_fn = functools.partial(train.regression_loss, pooled=False)
+        loss_fn = train.regression_loss
         batch["target"] = jax.random.normal(jax.random.key(2), (6, 10, 2))
         mask = jnp.ones((6, 10)).at[1:3].set(0).at[4, 5:].set(0)
     batch["mask"] = mask
@@ -166,6 +167,28 @@ def test_microbatches_hand_batch_statistics_on_and_drop_out_anew():
     ratio = mean(twice) / mean(once)
     assert 1 < np.median(ratio) < 2.8
     assert np.std(ratio) > 1e-3
+
+
+def test_the_average_of_the_weights_forgets_the_first_ones():
+    model = _model()
+    state = _state(model, optax.sgd(0.1))
+    state = state.replace(average=state.params)
+    step = jax.jit(functools.partial(train.train_step, average_decay=0.15))
+    weights = [state.params["output"]["kernel"]]
+    averages = [weights[0]]
+    for _ in range(3):
+        state, _ = step(state, _batch(), jax.random.key(1))
+        weights.append(state.params["output"]["kernel"])
+        averages.append(state.variables["params"]["output"]["kernel"])
+    assert not np.allclose(weights[0], weights[3])
+    # Steps 1, 2 and 3 keep 1/11, then 2/12 and 3/13 or, as asked for, 0.15.
+    for i, decay in enumerate((1 / 11, 0.15, 0.15)):
+        np.testing.assert_allclose(
+            averages[i + 1],
+            decay * averages[i] + (1 - decay) * weights[i + 1],
+            rtol=1e-5,
+            atol=1e-7,
+        )
 
 
 def test_rematerialisation_changes_the_memory_and_nothing_else():
@@ -257,7 +280,7 @@ def test_the_loss_of_earlier_frames_is_that_of_each_frame_alone():
 
 def test_regression_learns_a_track_by_its_ccc():
     model = _model(outputs=2, dropout_rate=0.0)
-    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    loss_fn = train.regression_loss
     state = _state(model, optax.adam(1e-2), loss_fn)
     batch = _batch()
     loudness = jnp.sin(jnp.arange(10.0))[None, :] * jnp.arange(1.0, 5.0)[:, None]
@@ -323,8 +346,8 @@ def test_padding_does_not_change_a_score(classification):
     """Batches of 7 leave a tail of 3 in 80 utterances; batches of 80 leave none."""
     state = _state(_model(frontend="log_mel"))
     sharding = train.data_parallel(1)[1]
-    found = [
-        evaluate.evaluate(
+    (tail, tail_loss), (whole, whole_loss) = (
+        evaluate.predict(
             jax.jit(evaluate.eval_step),
             state,
             corpus=classification,
@@ -334,23 +357,27 @@ def test_padding_does_not_change_a_score(classification):
             sharding=sharding,
         )
         for size in (7, 80)
-    ]
-    assert found[0].pop("loss") == pytest.approx(found[1].pop("loss"), rel=1e-5)
-    assert found[0] == found[1]
-    assert found[0]["examples"] == 80
-    assert np.sum(found[0]["confusion"]) == 80
+    )
+    assert tail_loss == pytest.approx(whole_loss, rel=1e-5)
+    np.testing.assert_allclose(tail.outputs, whole.outputs, rtol=1e-4, atol=1e-6)
+    for name in ("recordings", "speakers", "targets"):
+        np.testing.assert_array_equal(getattr(tail, name), getattr(whole, name))
+    assert len(set(tail.recordings)) == len(tail.recordings) == 80
+    assert list(dict.fromkeys(tail.speakers)) == ["00", "01"]
+    scores = evaluate.score(tail, classification.target_names)
+    assert scores["examples"] == np.sum(scores["confusion"]) == 80
 
 
 def test_regression_scores_count_every_frame_once(regression):
     model = Diccoser(
         DiccoserConfig(2, 200, features=8, local_stacks=1, frontend="log_mel")
     )
-    loss_fn = functools.partial(train.regression_loss, pooled=False)
+    loss_fn = train.regression_loss
     state = jax.jit(
         lambda rng: train.create_state(rng, model, optax.sgd(0.1), loss_fn, 128_000)
     )(jax.random.key(0))
     unit = "speaker00"
-    found = evaluate.evaluate(
+    rows, _ = evaluate.predict(
         jax.jit(evaluate.eval_step),
         state,
         corpus=regression,
@@ -359,6 +386,7 @@ def test_regression_scores_count_every_frame_once(regression):
         window_seconds=8.0,
         sharding=train.data_parallel(1)[1],
     )
+    found = evaluate.score(rows, regression.target_names)
     predictions, labels = [], []
     for record in regression.source([unit], evaluation=True):
         audio = jnp.asarray(record["audio"], jnp.float32)[None] / 32768
@@ -366,6 +394,7 @@ def test_regression_scores_count_every_frame_once(regression):
         labels.append(record["labels"])
     x, y = np.concatenate(predictions), np.concatenate(labels)
     assert len(y) == 1500
+    np.testing.assert_array_equal(rows.targets, y)
     for d, name in enumerate(("arousal", "valence")):
         covariance = np.cov(x[:, d], y[:, d], bias=True)
         expected = (
@@ -455,8 +484,8 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification):
     train.train_and_evaluate(config, parts, classification, FOLD)
     config.train.max_epochs = 3
     found = train.train_and_evaluate(config, parts, classification, FOLD)
-    expected.pop("seconds")
-    found.pop("seconds")
+    for results in (expected, found):
+        del results["seconds"], results["cost"]
     assert found == expected
     assert (parts / "metrics.jsonl").read_text() == (
         whole / "metrics.jsonl"
@@ -466,17 +495,20 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification):
 def test_the_best_epoch_is_tested_and_patience_ends_the_run(
     tmp_path, classification, monkeypatch
 ):
-    scores = iter([0.3, 0.6, 0.6, 0.5, 0.9])
+    scores = iter([0.3, 0.6, 0.6, 0.5, 0.1])
     tested = []
 
     def fake(step, state, *, units, **_):
         if units == FOLD.test:
             tested.append(int(state.step))
-            return {"score": 0.1, "loss": 1.0}
-        assert units == FOLD.validation
-        return {"score": next(scores), "loss": 1.0}
+        else:
+            assert units == FOLD.validation
+        same = np.zeros(3, np.int32)
+        return Predictions(same, same, same, same, same, np.eye(3)), 1.0
 
-    monkeypatch.setattr(evaluate, "evaluate", fake)
+    # The fourth epoch ends the run; then best state's validation and test are scored.
+    monkeypatch.setattr(evaluate, "predict", fake)
+    monkeypatch.setattr(evaluate, "score", lambda *_, **__: {"score": next(scores)})
     config = small_config(train__max_epochs=9, train__patience_epochs=2)
     found = train.train_and_evaluate(config, tmp_path, classification, FOLD)
     assert found["epochs"] == 4
@@ -531,18 +563,24 @@ def test_settings_that_cannot_run_are_named(
     ("settings", "message"),
     [
         ({"microbatches": 0}, r"train\.microbatches=0 must be at least 1"),
+        ({"average_decay": 1.0}, r"train\.average_decay=1.0 is not in \[0, 1\)"),
+        ({"regression_loss": "mae"}, r"train\.regression_loss='mae' is not in"),
         (
             {"microbatches": 3, "batch_size": 10},
             r"train\.batch_size=10 .* train\.microbatches=3 parts; .* 9 or 12",
         ),
         (
-            {"microbatches": 2, "batch_size": 10, "pooled_ccc": True},
-            r"train\.pooled_ccc=True .* train\.microbatches=2",
+            {
+                "microbatches": 2,
+                "batch_size": 10,
+                "regression_loss": "pooled_ccc",
+            },
+            r"train\.regression_loss='pooled_ccc' .* train\.microbatches=2",
         ),
     ],
     ids=str,
 )
-def test_microbatches_that_cannot_be_run_are_refused_early(settings, message):
+def test_steps_that_cannot_be_run_are_refused_early(settings, message):
     config = small_config()
     config.train.update(settings)
     with pytest.raises(ConfigError, match=message):

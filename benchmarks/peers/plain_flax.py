@@ -14,7 +14,8 @@ import optax
 from flax import linen as nn
 from flax.training import train_state
 
-from benchmarks.workloads import L2, LEARNING_RATE, Workload, make_batch
+from benchmarks.jax_contestant import JaxContestant
+from benchmarks.workloads import L2, LEARNING_RATE, Workload
 from diccoser_jax import features
 from diccoser_jax.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from diccoser_jax.cnn_lstm import CnnLstmConfig
@@ -196,13 +197,8 @@ class TrainState(train_state.TrainState):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-class PlainFlax:
-    """A `Contestant`.
-
-    Attributes:
-      parameters: how many numbers training learns.
-      state: parameters, batch statistics and optimiser.
-    """
+class PlainFlax(JaxContestant):
+    """A `Contestant`."""
 
     def __init__(self, workload: Workload):
         network = {"diccoser_cs": DiccoserCs, "cnn_lstm": CnnLstm}[workload.network]
@@ -246,37 +242,25 @@ class PlainFlax:
             (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
                 state.params, state.batch_stats, batch, rng
             )
-            return state.apply_gradients(grads=gradients, batch_stats=batch_stats), loss
+            state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
+            return state, {"loss": loss}
 
         def infer(variables, waveform):
             frames, pooled = model.apply(variables, waveform, train=False)
             return pooled if classification else frames
 
-        init_rng, self._rng = jax.random.split(jax.random.key(0))
-        self.state = create(init_rng)
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        self._batch = jax.device_put(make_batch(workload))
-        self._train_step = jax.jit(train_step, donate_argnums=0)
-        self._infer = jax.jit(infer)
+        init_rng, rng = jax.random.split(jax.random.key(0))
+        super().__init__(
+            workload,
+            create(init_rng),
+            rng,
+            train_step=jax.jit(train_step, donate_argnums=0),
+            infer=jax.jit(infer),
+        )
 
     def load(self, variables: dict[str, Any]) -> None:
         """Takes the variables of the package's network; the names are the same."""
         self.state = self.state.replace(**jax.tree.map(jnp.array, variables))
-
-    def train_step(self) -> float:
-        """See `Contestant`."""
-        self.state, loss = self._train_step(self.state, self._batch, self._rng)
-        return float(loss)
-
-    def infer(self) -> np.ndarray:
-        """See `Contestant`."""
-        return np.asarray(self._infer(self.state.variables, self._batch["audio"]))
-
-    def lower(self, method: str) -> jax.stages.Lowered:
-        """See `Contestant`."""
-        if method == "infer":
-            return self._infer.lower(self.state.variables, self._batch["audio"])
-        return self._train_step.lower(self.state, self._batch, self._rng)
 
 
 def build(workload: Workload) -> PlainFlax:

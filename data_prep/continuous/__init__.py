@@ -1,0 +1,1 @@
+"""Long recordings made of acted utterances; see README.md."""
