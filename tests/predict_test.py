@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import types
 
 import jax
@@ -535,7 +536,7 @@ def test_a_checkpoint_that_is_none(tmp_path):
 @pytest.fixture
 def stream_command(checkpoint):
     """The command, listening; what it says is not buffered on its way."""
-    processes = []
+    processes, timers = [], []
 
     def start(*arguments):
         process = subprocess.Popen(
@@ -543,15 +544,19 @@ def stream_command(checkpoint):
                 *(sys.executable, "-m", "diccoser_jax.predict", "--stream", "-"),
                 *(f"--checkpoint={checkpoint}", *arguments),
             ],
-            env=dict(os.environ, JAX_PLATFORMS="cpu"),
+            env=dict(os.environ, JAX_PLATFORMS="cpu", PYTHONUNBUFFERED=""),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         processes.append(process)
+        timers.append(threading.Timer(120, process.kill))  # Nobody waits for ever.
+        timers[-1].start()
         return process
 
     yield start
+    for timer in timers:
+        timer.cancel()
     for process in processes:
         process.kill()
         process.wait()
@@ -568,7 +573,7 @@ def test_a_stream_is_answered_while_it_arrives(model, stream_command):
         start, end = frame * 1280 + (frame > 0), (frame + 1) * 1280 + 1
         process.stdin.write(octets[start:end])
         process.stdin.flush()
-        lines.append(json.loads(process.stdout.readline()))  # Or wait for ever.
+        lines.append(json.loads(process.stdout.readline()))
     rest, errors = process.communicate(octets[12_801:])
     lines += [json.loads(line) for line in rest.splitlines()]
     assert process.returncode == 0, errors
