@@ -1,6 +1,7 @@
 """Tests for `../diccoser_jax/audio.py`."""
 
 import pathlib
+import signal
 import struct
 
 import numpy as np
@@ -315,12 +316,13 @@ MP4 = b"\0\0\0\x20ftypM4A " + bytes(100)
 def ffmpeg(tmp_path, monkeypatch):
     """A program of that name, which says and does what it is told."""
 
-    def pretend(samples, complaint="", code=0):
+    def pretend(samples, complaint="", code=0, afterwards=""):
         np.asarray(samples, "<f4").tofile(tmp_path / "samples")
         program = tmp_path / "ffmpeg"
         program.write_text(
             f"#!/bin/sh\necho \"$@\" > '{tmp_path}/arguments'\n"
-            f"cat '{tmp_path}/samples'\nprintf '{complaint}' >&2\nexit {code}\n"
+            f"cat '{tmp_path}/samples'\nprintf '{complaint}' >&2\n"
+            f"{afterwards}\nexit {code}\n"
         )
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -369,7 +371,7 @@ def test_without_ffmpeg_the_error_says_what_would_help(tmp_path, monkeypatch):
 def test_ffmpeg_ends_with_a_reader_who_wants_no_more(tmp_path, ffmpeg, monkeypatch):
     path = tmp_path / "x.m4a"
     path.write_bytes(MP4)
-    ffmpeg(burst(16_000))
+    ffmpeg(burst(16_000), afterwards="exec sleep 20")
     monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 3_000)
     processes = []
     popen = audio.subprocess.Popen
@@ -381,7 +383,7 @@ def test_ffmpeg_ends_with_a_reader_who_wants_no_more(tmp_path, ffmpeg, monkeypat
     blocks = audio.blocks(path)
     assert len(next(blocks)) == 3_000
     blocks.close()
-    assert processes[0].poll() is not None
+    assert processes[0].poll() == -signal.SIGKILL
 
 
 def test_to_int16_inverts_the_scaling_and_clips():

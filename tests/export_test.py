@@ -143,6 +143,7 @@ def test_the_carry_is_of_types_that_every_runtime_knows(tmp_path):
     for chunk in np.split(waveform, WINDOW_FRAMES, axis=1):
         carry, outputs = step(carry, chunk)
         frames.append(outputs["frames"])
+        assert [x.dtype for x in carry] == [dtype for _, dtype in kinds]
     expected = network(saved, waveform).frames
     np.testing.assert_allclose(np.concatenate(frames, axis=1), expected, atol=1e-2)
 
