@@ -80,10 +80,10 @@ def step_function(
 
     Returns:
       The function, which maps the carry, a list of arrays (zeros at first), and a
-      chunk, float32 ``[batch, 640]``, to the next carry and, as `window_function` but
-      without ``pooled``, the outputs; and shape and dtype of each array of the carry,
-      with ``batch`` for the batch size. What an array without it holds is common to
-      the whole batch, whose streams go on together.
+      chunk, float32 ``[batch, 640]``, to the next carry and, as `window_function`, the
+      outputs; and shape and dtype of each array of the carry, with ``batch`` for the
+      batch size. What an array without it holds is common to the whole batch, whose
+      streams go on together.
     """
     carries = [stream.init_carry(saved.model, saved.variables, n) for n in (2, 3)]
     leaves, structure = jax.tree.flatten(carries[0])
@@ -103,7 +103,6 @@ def step_function(
             saved.model, saved.variables, jax.tree.unflatten(structure, inner), chunk
         )
         outputs = _outputs(saved, output)
-        del outputs["pooled"]  # the one frame
         inner = jax.tree.leaves(inner)
         return [x.astype(dtype) for x, dtype in zip(inner, outside)], outputs
 
@@ -176,7 +175,7 @@ def _to_jax(function: Callable, inputs: list, carry: list) -> bytes:
 
 
 def _run_jax(program: bytes) -> Callable:
-    return jax_export.deserialize(bytearray(program)).call
+    return jax.jit(jax_export.deserialize(bytearray(program)).call)
 
 
 def _to_onnx(function: Callable, inputs: list, carry: list) -> bytes:
@@ -266,8 +265,9 @@ def _check_step(window: Callable, program: Callable, samples: int, carry: list) 
         frames.append(outputs)
     joined = {
         name: np.concatenate([outputs[name] for outputs in frames], axis=1)
-        for name in frames[0]
+        for name in ("frames", "local_context")
     }
+    joined["pooled"] = frames[-1]["pooled"]  # the answer for the window so far
     _compare("a stream", jax.jit(window)(waveform), joined)
 
 

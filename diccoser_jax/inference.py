@@ -21,7 +21,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -54,8 +54,9 @@ class Prediction:
         ms before.
       times_seconds: ``[frames]``, 25 a second: where each frame ends. What a frame
         says depends on nothing later.
-      frames: float32 ``[frames, outputs]``: the posterior of each class given the past
-        up to that frame, or the dimensions.
+      frames: float32 ``[frames, outputs]``: the posterior of each class, the network's
+        answer for the window that ends with the frame (with ``answer_frames`` of the
+        configuration, a mean over so many of them), or the dimensions.
       pooled: float32 ``[outputs]``, one answer. Of a recording: the mean posterior of
         the frames before which a whole training window was heard (in shorter
         recordings the last frame, as in the paper), or the mean of each dimension. Of
@@ -210,12 +211,13 @@ class Predictor:
             )
         signal = _resampled(chunks, sample_rate_hz, silence_allowed=True)
         # Compiled now, so that the first frame need not wait.
-        self._step(self._silence_heard(), np.zeros((1, FRAME_SAMPLES), np.float32))
+        self._step(self._begin()[0], np.zeros((1, FRAME_SAMPLES), np.float32))
         return self._stream(signal)
 
     def _stream(self, signal: Iterator[np.ndarray]) -> Iterator[Prediction]:
         first = 0
-        carry, rest = self._silence_heard(), np.zeros(0, np.float32)
+        carry, interpret = self._begin()
+        rest = np.zeros(0, np.float32)
         for chunk in signal:
             rest = np.concatenate([rest, chunk])
             outputs = []
@@ -224,7 +226,7 @@ class Predictor:
                 whole = len(rest) >= _PIECE_FRAMES * FRAME_SAMPLES
                 samples = FRAME_SAMPLES * (_PIECE_FRAMES if whole else 1)
                 carry, output = self._step(carry, rest[None, :samples])
-                outputs.append(self._interpret(output))
+                outputs.append(interpret(output))
                 rest = rest[samples:]
             if outputs:
                 frames, context = _concatenate(outputs)
@@ -241,12 +243,12 @@ class Predictor:
 
     def _pieces(self, signal: Iterable[np.ndarray]) -> Iterator[tuple[Any, None]]:
         """Yields what the causal network says, piece after piece."""
-        carry = self._silence_heard()
+        carry, interpret = self._begin()
         samples = _PIECE_FRAMES * FRAME_SAMPLES
         for piece in _cut(signal, samples):
             padded = np.pad(piece, (0, samples - len(piece)))
             carry, output = self._step(carry, padded[None])
-            yield self._interpret(output, len(piece) // FRAME_SAMPLES), None
+            yield interpret(output, len(piece) // FRAME_SAMPLES), None
 
     def _windows(self, signal: Iterable[np.ndarray]) -> Iterator[tuple[Any, Any]]:
         """Yields what the CNN-LSTM says about each window, and its one answer.
@@ -257,32 +259,30 @@ class Predictor:
         for window in _cut(signal, samples):
             padded = np.pad(window, (samples - len(window), 0))
             output = self._apply(padded[None])
-            frames, _ = self._interpret(output)
+            frames = self._posteriors(np.asarray(output.frames[0]))
             answer = self._posteriors(np.asarray(output.pooled[0]))
             yield (frames[-len(window) // FRAME_SAMPLES :], None), answer
 
-    def _silence_heard(self) -> stream_lib.Carry:
-        """The carry with which a recording begins."""
-        return jax.tree.map(jnp.copy, self._start)  # Steps destroy what they are given.
+    def _begin(self) -> tuple[stream_lib.Carry, "_Interpreter"]:
+        """The carry with which a recording begins, and what reads the outputs."""
+        carry, past = self._start
+        # Steps destroy the carry that they are given.
+        return jax.tree.map(jnp.copy, carry), _Interpreter(self._posteriors, past)
 
     @functools.cached_property
-    def _start(self) -> stream_lib.Carry:
+    def _start(self) -> tuple[stream_lib.Carry, np.ndarray]:
+        """The first carry, and the logits that the first answers are also a mean of."""
+        config = self.saved.model.config
         carry = stream_lib.init_carry(self.saved.model, self.saved.variables, batch=1)
         if self.task == "regression":  # Its windows begin in the midst of speech.
-            return carry
+            return carry, np.zeros((0, config.outputs), np.float32)
+        frames = [np.zeros((config.answer_frames - 1, config.outputs), np.float32)]
         silence = np.zeros((1, _PIECE_FRAMES * FRAME_SAMPLES), np.float32)
         for _ in range(-(-self._window_frames // _PIECE_FRAMES)):
-            carry, _ = self._step(carry, silence)
-        return carry
-
-    def _interpret(
-        self, output: layers.Output, frames: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Posteriors or dimensions, and local context, of the first so many frames."""
-        context = output.local_context
-        if context is not None:
-            context = np.asarray(context)[0, :frames]
-        return self._posteriors(np.asarray(output.frames)[0, :frames]), context
+            carry, output = self._step(carry, silence)
+            frames.append(np.asarray(output.frames[0]))
+        frames = np.concatenate(frames)
+        return carry, frames[len(frames) - config.answer_frames + 1 :]
 
     def _posteriors(self, outputs: np.ndarray) -> np.ndarray:
         if self.task == "regression":
@@ -302,6 +302,26 @@ class Predictor:
             pooled.astype(np.float32),
             context,
         )
+
+
+class _Interpreter:
+    """Reads what the network says about one signal, piece after piece."""
+
+    def __init__(
+        self, posteriors: Callable[[np.ndarray], np.ndarray], past: np.ndarray
+    ):
+        self._posteriors = posteriors
+        self._past = past
+
+    def __call__(
+        self, output: layers.Output, frames: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Posteriors or dimensions, and local context, of the first so many frames."""
+        logits = np.concatenate([self._past, np.asarray(output.frames)[0, :frames]])
+        size = len(self._past) + 1
+        self._past = logits[len(logits) - size + 1 :]
+        means = np.lib.stride_tricks.sliding_window_view(logits, size, axis=0).mean(-1)
+        return self._posteriors(means), np.asarray(output.local_context)[0, :frames]
 
 
 class _Counted:

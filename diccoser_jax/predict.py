@@ -65,7 +65,9 @@ _SUFFIXES_OUT = (".csv", ".json", ".parquet")
 # How files begin that hold more than raw samples.
 _NOT_RAW = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd")
 
-_MOST_COLUMNS = 2_000  # of a picture: more than it has pixels
+# Columns of a picture: as many as it has pixels, and as many as an eye can follow.
+_WAVEFORM_COLUMNS, _CURVE_COLUMNS = 2_000, 500
+_LONGEST_IN_SECONDS = 300  # then minutes
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 _GREY = "#767676"
@@ -155,7 +157,7 @@ def predict_files(
         tqdm(
             total=sum(seconds),
             bar_format="{percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s of audio "
-            "[{elapsed}<{remaining}, {postfix}]",
+            "[{elapsed}<{remaining}{postfix}]",
             # A few short files are done before anybody has read it.
             disable=len(inputs) < 2 and sum(seconds) < 60,
         ) as bar,
@@ -394,7 +396,8 @@ class _Envelope:
             self._extremes.append(np.stack([columns.min(1), columns.max(1)], axis=1))
             rest = rest[whole:]
             yield block
-            self._bar.update(len(block) / SAMPLE_RATE_HZ)
+            missing = self._bar.total - self._bar.n  # Headers are not always right.
+            self._bar.update(min(len(block) / SAMPLE_RATE_HZ, missing))
 
     def extremes(self) -> np.ndarray:
         """``[columns, 2]``: the lowest and the highest sample of each 10 ms."""
@@ -439,15 +442,19 @@ def draw(path: str, result: Prediction, extremes: np.ndarray) -> bytes:
         title += ": " + ", ".join(f"{name} {mean:.2f}" for name, mean in means)
     figure.suptitle(title)
 
-    low, high = _coarser(extremes[:, 0], np.min), _coarser(extremes[:, 1], np.max)
-    ends = np.linspace(0, result.seconds, len(low) + 1)
+    unit, unit_seconds = "seconds", 1
+    if result.seconds > _LONGEST_IN_SECONDS:
+        unit, unit_seconds = "minutes", 60
+    low = _coarser(extremes[:, 0], _WAVEFORM_COLUMNS, np.min)
+    high = _coarser(extremes[:, 1], _WAVEFORM_COLUMNS, np.max)
+    ends = np.linspace(0, result.seconds / unit_seconds, len(low) + 1)
     wave.fill_between(ends[:-1], low, high, step="post", color=_GREY, linewidth=0)
     loudest = max(np.abs(extremes).max(), 1e-3)
     wave.set(ylim=(-loudest, loudest), ylabel="waveform", yticks=[])
 
     # Each frame is drawn over the 40 ms that end with it.
-    frames = _coarser(result.frames, np.mean)
-    ends = np.linspace(0, result.times_seconds[-1], len(frames) + 1)
+    frames = _coarser(result.frames, _CURVE_COLUMNS, np.mean)
+    ends = np.linspace(0, result.times_seconds[-1] / unit_seconds, len(frames) + 1)
     frames = np.concatenate([frames[:1], frames])
     if result.task == "classification":
         curves.stackplot(
@@ -458,16 +465,16 @@ def draw(path: str, result: Prediction, extremes: np.ndarray) -> bytes:
         for name, track, colour in zip(result.names, frames.T, _COLOURS):
             curves.plot(ends, track, color=colour, label=name)
         curves.grid(axis="y", color="0.92")
-    curves.set(xlim=(0, ends[-1]), xlabel="seconds")
+    curves.set(xlim=(0, ends[-1]), xlabel=unit)
     figure.legend(loc="outside right center", frameon=False, reverse=True)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)
     return png.getvalue()
 
 
-def _coarser(values: np.ndarray, reduce: Callable) -> np.ndarray:
-    """At most `_MOST_COLUMNS` of many."""
-    step = -(-len(values) // _MOST_COLUMNS)
+def _coarser(values: np.ndarray, most: int, reduce: Callable) -> np.ndarray:
+    """At most so many of many."""
+    step = -(-len(values) // most)
     starts = range(0, len(values), step)
     return np.stack([reduce(values[i : i + step], axis=0) for i in starts])
 

@@ -1,6 +1,7 @@
 """Tests for `../diccoser_jax/audio.py`."""
 
 import pathlib
+import signal
 import struct
 
 import numpy as np
@@ -264,6 +265,9 @@ def test_long_files_are_read_as_short_ones(tmp_path, monkeypatch, rate_hz, chann
     whole = audio.read(path)
     monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1_000)
     np.testing.assert_array_equal(audio.read(path), whole)
+    blocks = list(audio.blocks(path))
+    assert len(blocks) > 15
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
     np.testing.assert_array_equal(
         audio.to_int16(whole),
         np.clip(np.rint(whole * 32768), -32768, 32767).astype(np.int16),
@@ -303,6 +307,83 @@ def test_a_mutated_header_gives_sound_or_an_audio_error(
     assert waveform.dtype == np.float32
     assert waveform.ndim == 1
     assert np.abs(waveform).max() <= 1
+
+
+MP4 = b"\0\0\0\x20ftypM4A " + bytes(100)
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch):
+    """A program of that name, which says and does what it is told."""
+
+    def pretend(samples, complaint="", code=0, afterwards=""):
+        np.asarray(samples, "<f4").tofile(tmp_path / "samples")
+        program = tmp_path / "ffmpeg"
+        program.write_text(
+            f"#!/bin/sh\necho \"$@\" > '{tmp_path}/arguments'\n"
+            f"cat '{tmp_path}/samples'\nprintf '{complaint}' >&2\n"
+            f"{afterwards}\nexit {code}\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    return pretend
+
+
+def test_ffmpeg_reads_what_libsndfile_does_not(tmp_path, ffmpeg, monkeypatch):
+    path = tmp_path / "-x.m4a"
+    path.write_bytes(MP4)
+    ffmpeg(burst(16_000))
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 3_000)
+    waveform = audio.read(path)
+    np.testing.assert_array_equal(waveform, burst(16_000).astype(np.float32))
+    arguments = (tmp_path / "arguments").read_text()
+    assert f"-i file:{path} -map 0:a:0 -ac 1 -ar 16000 -f f32le -" in arguments
+
+
+@pytest.mark.parametrize(
+    ("samples", "complaint", "code", "message"),
+    [
+        ([], "Stream map 0:a:0 matches no streams.", 1, "no audio track, only video"),
+        ([0.1, 0.2], "moov atom not found", 1, "cannot decode it .moov atom not found"),
+        ([0.1, 0.2], "Invalid data", 0, "cannot decode it .Invalid data"),
+        ([], "", 0, "holds no samples"),
+        (np.zeros(9_000), "", 0, "silent"),
+        ([0.1, np.nan], "", 0, "sample 1 .* is NaN"),
+    ],
+)
+def test_what_ffmpeg_cannot_read(tmp_path, ffmpeg, samples, complaint, code, message):
+    path = tmp_path / "x.m4a"
+    path.write_bytes(MP4)
+    ffmpeg(samples, complaint, code)
+    with pytest.raises(audio.AudioError, match=f"x.m4a: .*{message}"):
+        audio.read(path)
+
+
+def test_without_ffmpeg_the_error_says_what_would_help(tmp_path, monkeypatch):
+    path = tmp_path / "x.webm"
+    path.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(100))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(audio.AudioError, match=r"x.webm: .*install ffmpeg .*FLAC"):
+        audio.read(path)
+
+
+def test_ffmpeg_ends_with_a_reader_who_wants_no_more(tmp_path, ffmpeg, monkeypatch):
+    path = tmp_path / "x.m4a"
+    path.write_bytes(MP4)
+    ffmpeg(burst(16_000), afterwards="exec sleep 20")
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 3_000)
+    processes = []
+    popen = audio.subprocess.Popen
+    monkeypatch.setattr(
+        audio.subprocess,
+        "Popen",
+        lambda *a, **k: processes.append(popen(*a, **k)) or processes[-1],
+    )
+    blocks = audio.blocks(path)
+    assert len(next(blocks)) == 3_000
+    blocks.close()
+    assert processes[0].poll() == -signal.SIGKILL
 
 
 def test_to_int16_inverts_the_scaling_and_clips():

@@ -16,7 +16,7 @@ from diccoser_jax import export, inference, model_file
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 
-WINDOW_FRAMES = 6
+WINDOW_FRAMES = 4
 SAMPLES = WINDOW_FRAMES * 640
 
 # What a program of somebody else does: neither this package nor Flax can be imported.
@@ -34,12 +34,16 @@ folder = sys.argv[1]
 waveform = np.load(f"{folder}/waveform.npy")
 results = dict(load(f"{folder}/x.jaxexport").call(waveform))
 step = load(f"{folder}/x.step.jaxexport")
-carry = np.zeros((len(waveform), step.in_avals[0].shape[1]), np.float32)
+carry = [
+    np.zeros([n if isinstance(n, int) else len(waveform) for n in x.shape], x.dtype)
+    for x in step.in_avals[:-1]
+]
 frames = []
 for chunk in np.split(waveform, waveform.shape[1] // 640, axis=1):
     carry, outputs = step.call(carry, chunk)
     frames.append(outputs["frames"])
 results["stream"] = np.concatenate(frames, axis=1)
+results["answer"] = outputs["pooled"]
 np.savez(f"{folder}/results.npz", **results)
 print(step.platforms)
 """
@@ -77,9 +81,14 @@ def network(saved, waveform):
 
 
 def small(**settings):
-    shape = {"features": 8, "local_stacks": 1, "local_dilations": (1, 2)}
+    shape = {"features": 4, "local_stacks": 1, "local_dilations": (1,)}
     return Diccoser(
-        DiccoserConfig(outputs=3, window_frames=WINDOW_FRAMES, **(shape | settings))
+        DiccoserConfig(
+            outputs=3,
+            window_frames=WINDOW_FRAMES,
+            answer_frames=2,
+            **(shape | settings),
+        )
     )
 
 
@@ -111,6 +120,7 @@ def test_programs_run_where_there_is_neither_flax_nor_this_package(tmp_path, fro
                 results[name], getattr(expected, name), atol=1e-5
             )
         np.testing.assert_allclose(results["stream"], expected.frames, atol=1e-5)
+        np.testing.assert_allclose(results["answer"], expected.pooled, atol=1e-5)
     # What outlives the programs.
     again = model_file.load(folder / "x.safetensors")
     assert again.model == saved.model
@@ -119,20 +129,23 @@ def test_programs_run_where_there_is_neither_flax_nor_this_package(tmp_path, fro
     assert about["config"]["window_frames"] == WINDOW_FRAMES
 
 
-def test_the_flat_carry_keeps_bfloat16_exact(tmp_path):
+def test_the_carry_is_of_types_that_every_runtime_knows(tmp_path):
     model = small(compute_dtype="bfloat16", network="diccoser_cs_v2")
     saved = saved_model(tmp_path / "m.safetensors", model)
-    step, size = export.step_function(saved)
-    step = jax.jit(step)
+    step, kinds = export.step_function(saved)
+    assert {np.dtype(dtype).name for _, dtype in kinds} <= {"float32", "int32"}
     waveform = export._noise(2, SAMPLES)
-    carry, frames = np.zeros((2, size), np.float32), []
+    carry = [
+        np.zeros([2 if n == "batch" else n for n in shape], dtype)
+        for shape, dtype in kinds
+    ]
+    step, frames = jax.jit(step), []
     for chunk in np.split(waveform, WINDOW_FRAMES, axis=1):
         carry, outputs = step(carry, chunk)
         frames.append(outputs["frames"])
-    expected = network(saved, waveform)
-    np.testing.assert_allclose(
-        np.concatenate(frames, axis=1), expected.frames, atol=1e-2
-    )
+        assert [x.dtype for x in carry] == [dtype for _, dtype in kinds]
+    expected = network(saved, waveform).frames
+    np.testing.assert_allclose(np.concatenate(frames, axis=1), expected, atol=1e-2)
 
 
 def test_the_cnn_lstm_has_no_step(tmp_path):
@@ -149,24 +162,66 @@ def test_the_cnn_lstm_has_no_step(tmp_path):
     )
 
 
-def test_a_program_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("wrong", ["window", "step"])
+def test_a_program_that_computes_something_else_is_not_written(
+    tmp_path, monkeypatch, wrong
+):
     saved = saved_model(tmp_path / "m.safetensors", small())
     (tmp_path / "x.jaxexport").write_bytes(b"before")
-    calls = []
+    programs = {}
 
-    def call(program):
-        calls.append(program)
-        right = jax.export.deserialize(bytearray(program)).call
-        if len(calls) == 1:
-            return right
-        return lambda carry, chunk: right(carry, chunk * 1.01)
+    def to_program(function, inputs, carry):
+        name = "step" if carry else "window"
+        louder = 1.01 if name == wrong else 1.0
 
-    monkeypatch.setattr(export, "_call", call)
-    with pytest.raises(ArithmeticError, match="a stream differs from the network by"):
+        @jax.jit
+        def program(*arguments):
+            return function(*arguments[:-1], louder * arguments[-1])
+
+        programs[name.encode()] = program
+        return name.encode()
+
+    monkeypatch.setattr(export, "_to_jax", to_program)
+    monkeypatch.setattr(export, "_run_jax", programs.get)
+    what = "a window" if wrong == "window" else "a stream"
+    with pytest.raises(ArithmeticError, match=f"{what} differs from the network by"):
         export.export(saved, tmp_path / "x.jaxexport", b"")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["m.safetensors", "x.jaxexport"]
     assert (tmp_path / "x.jaxexport").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("frontend", ["raw", "log_mel"])
+def test_onnx_computes_what_the_network_does(tmp_path, frontend):
+    pytest.importorskip(
+        "jax2onnx", reason="in an environment of its own: see export.py"
+    )
+    saved = saved_model(tmp_path / "m.safetensors", small(frontend=frontend))
+    written = export.export(saved, tmp_path / "x.onnx", b"")  # Checks it itself, too.
+    names = [path.name for path in written]
+    assert names == ["x.onnx", "x.step.onnx", "x.safetensors"]
+    waveform = export._noise(5, SAMPLES)
+    outputs = export._run_onnx(written[0].read_bytes())(waveform)
+    expected = network(saved, waveform)
+    for name, value in outputs.items():
+        np.testing.assert_allclose(value, getattr(expected, name), atol=1e-4)
+
+
+def test_formulations_without_fft_and_platforms_are_equivalent():
+    model = small(frontend="log_mel")
+    waveform = export._noise(2, SAMPLES)
+    variables = jax.jit(model.init)(jax.random.key(0), waveform)
+    expected = jax.jit(model.apply)(variables, waveform)
+    with export._plain_operations():
+        text = str(jax.make_jaxpr(model.apply)(variables, waveform))
+        actual = jax.jit(lambda *arguments: model.apply(*arguments))(
+            variables, waveform
+        )
+    assert "fft" not in text
+    assert "platform_index" not in text
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), actual, expected
+    )
 
 
 def test_the_bundled_model_is_the_default(monkeypatch):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import types
 
 import jax
@@ -43,6 +44,7 @@ def saved(path, task="classification", model=None):
             local_stacks=1,
             local_dilations=(1, 2),
             window_frames=WINDOW_FRAMES,
+            answer_frames=5,
         )
     )
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 6_400)))
@@ -112,8 +114,13 @@ def test_a_file_gets_the_outputs_of_the_whole_network(tmp_path, model, seconds):
     silent_frames = 100
     whole = samples[: len(samples) // 640 * 640] / 32768
     output = network(model, np.pad(whole, (silent_frames * 640, 0)))
-    posteriors = scipy.special.softmax(output.frames / TEMPERATURE, axis=-1)
-    expected = posteriors[silent_frames:]
+    # An answer is the mean of the last five frames.
+    means = [
+        output.frames[t - 4 : t + 1].mean(axis=0)
+        for t in range(99, len(whole) // 640 + 100)
+    ]
+    np.testing.assert_allclose(means[-1], output.pooled, atol=1e-4)
+    expected = scipy.special.softmax(np.array(means[1:]) / TEMPERATURE, axis=-1)
     np.testing.assert_allclose(result.frames, expected, atol=1e-5)
     np.testing.assert_allclose(
         result.local_context, output.local_context[silent_frames:], atol=1e-5
@@ -529,7 +536,7 @@ def test_a_checkpoint_that_is_none(tmp_path):
 @pytest.fixture
 def stream_command(checkpoint):
     """The command, listening; what it says is not buffered on its way."""
-    processes = []
+    processes, timers = [], []
 
     def start(*arguments):
         process = subprocess.Popen(
@@ -537,15 +544,19 @@ def stream_command(checkpoint):
                 *(sys.executable, "-m", "diccoser_jax.predict", "--stream", "-"),
                 *(f"--checkpoint={checkpoint}", *arguments),
             ],
-            env=dict(os.environ, JAX_PLATFORMS="cpu"),
+            env=dict(os.environ, JAX_PLATFORMS="cpu", PYTHONUNBUFFERED=""),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         processes.append(process)
+        timers.append(threading.Timer(120, process.kill))  # Nobody waits for ever.
+        timers[-1].start()
         return process
 
     yield start
+    for timer in timers:
+        timer.cancel()
     for process in processes:
         process.kill()
         process.wait()
@@ -562,7 +573,7 @@ def test_a_stream_is_answered_while_it_arrives(model, stream_command):
         start, end = frame * 1280 + (frame > 0), (frame + 1) * 1280 + 1
         process.stdin.write(octets[start:end])
         process.stdin.flush()
-        lines.append(json.loads(process.stdout.readline()))  # Or wait for ever.
+        lines.append(json.loads(process.stdout.readline()))
     rest, errors = process.communicate(octets[12_801:])
     lines += [json.loads(line) for line in rest.splitlines()]
     assert process.returncode == 0, errors

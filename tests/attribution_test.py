@@ -1,0 +1,147 @@
+"""Tests for `../diccoser_jax/attribution.py`, and for gradients of every kind."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import speech
+
+from diccoser_jax import attribution, stream
+from diccoser_jax.diccoser import Diccoser, DiccoserConfig
+
+FRAMES = 8
+
+
+def network(frontend):
+    model = Diccoser(
+        DiccoserConfig(
+            outputs=3,
+            features=4,
+            local_stacks=1,
+            local_dilations=(1,),
+            window_frames=4,
+            frontend=frontend,
+        )
+    )
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 640)))
+    rng = np.random.default_rng(0)
+
+    def fill(x):
+        scale = np.prod(x.shape[:-1]) ** -0.5 if x.ndim > 1 else 0.1
+        return jnp.asarray(scale * rng.normal(size=x.shape), jnp.float32)
+
+    variables = jax.tree.map(fill, shapes)
+    variables["params"]["output"]["kernel"] *= 10
+    variables["batch_stats"] = jax.tree.map(
+        lambda x: 0.5 + jnp.abs(x), variables["batch_stats"]
+    )
+    return model, variables
+
+
+@pytest.fixture(scope="module", params=["raw", "log_mel"])
+def net(request):
+    return network(request.param)
+
+
+def waveform(batch=2):
+    cuts = [speech.cut(3 * i + 1, FRAMES / 25) for i in range(batch)]
+    return jnp.asarray(np.stack(cuts) / 32768, jnp.float32)
+
+
+def answer(model, variables, x):
+    """A smooth number of each recording."""
+    return model.apply(variables, x).pooled[:, 1]
+
+
+def test_the_shares_add_up_to_the_answer(net):
+    model, variables = net
+    x = waveform()
+    shares = attribution.integrated_gradients(model, variables, x, 1, steps=256)
+    assert shares.shape == x.shape
+    whole = answer(model, variables, x) - answer(model, variables, 0 * x)
+    assert (jnp.abs(whole) > 0.05).all()  # There is something to share.
+    np.testing.assert_allclose(shares.sum(axis=1), whole, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("target", "steps", "message"),
+    [(3, 8, r"target=3 is not in 0 to 2"), (-1, 8, "target=-1"), (0, 0, "steps=0")],
+)
+def test_bad_arguments(target, steps, message):
+    model, variables = network("raw")
+    with pytest.raises(ValueError, match=message):
+        attribution.integrated_gradients(model, variables, waveform(), target, steps)
+
+
+def test_the_gradient_of_the_waveform_agrees_with_differences(net):
+    model, variables = net
+    x = waveform(1)
+    # Some frames become louder, others softer: the network hears that.
+    factors = np.random.default_rng(1).normal(size=(4, FRAMES, 1))
+    directions = jnp.asarray(factors, jnp.float32) * x.reshape(1, FRAMES, 640)
+    directions = directions.reshape(4, -1)
+    f = jax.jit(lambda x: answer(model, variables, x)[0])
+    gradient = jax.jit(jax.grad(f))(x)[0]
+    step = 2e-3
+    for along in directions:
+        difference = (f(x + step * along[None]) - f(x - step * along[None])) / 2 / step
+        np.testing.assert_allclose(gradient @ along, difference, rtol=0.02)
+
+
+def test_reverse_mode_can_be_repeated_and_forward_mode_raises(net):
+    model, variables = net
+    x = waveform(1)
+
+    def f(x):
+        return answer(model, variables, x)[0] ** 2
+
+    @jax.jit
+    def hessian_vector(x, along):
+        return jax.grad(lambda x: jnp.vdot(jax.grad(f)(x), along))(x)
+
+    product = hessian_vector(x, x)
+    gradient = jax.jit(jax.grad(f))
+    step = 1e-3
+    difference = (gradient(x + step * x) - gradient(x - step * x)) / (2 * step)
+    error = jnp.linalg.norm(product - difference) / jnp.linalg.norm(product)
+    assert error < 0.05
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(f, (x,), (x,))
+
+
+def test_gradients_of_each_example_by_vmap():
+    model, variables = network("raw")
+    x = waveform(3)
+
+    def loss(params, x):
+        return answer(model, {**variables, "params": params}, x[None])[0]
+
+    gradient = jax.grad(loss)
+    each = jax.jit(jax.vmap(gradient, (None, 0)))(variables["params"], x)
+    alone = jax.jit(gradient)
+    for i in range(3):
+        own = jax.tree.leaves(jax.tree.map(operator.itemgetter(i), each))
+        expected = jax.tree.leaves(alone(variables["params"], x[i]))
+        for a, b in zip(own, expected):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_the_gradient_goes_through_the_carry_of_a_stream(net):
+    model, variables = net
+    x = waveform(1)
+
+    def by_stream(x):
+        carry = stream.init_carry(model, variables, 1)
+        step = functools.partial(stream.step, model, variables)
+        for chunk in jnp.split(x, [640, 3 * 640], axis=1):
+            carry, output = step(carry, chunk)
+        return output.frames[0, -1, 1]
+
+    whole = jax.jit(jax.grad(lambda x: answer(model, variables, x)[0]))(x)
+    streamed = jax.jit(jax.grad(by_stream))(x)
+    assert np.abs(whole[:, :640]).max() > 0  # The first chunk, by the carry alone.
+    scale = jnp.abs(whole).max()
+    np.testing.assert_allclose(streamed / scale, whole / scale, atol=1e-5)
