@@ -86,6 +86,11 @@ def define_flags() -> None:
         "Folder for checkpoints, logs, results.json and report.html; the same command "
         "goes on where it stopped. Default: runs/<corpus>-fold<n>.",
     )
+    define_machine_flags()
+
+
+def define_machine_flags() -> None:
+    """The flags of `prepare_machine`."""
     flags.DEFINE_string(
         "compilation_cache",
         "~/.cache/diccoser_jax/compiled",

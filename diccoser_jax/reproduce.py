@@ -28,6 +28,7 @@ import ml_collections
 import numpy as np
 import scipy.stats
 from absl import app, flags, logging
+from flax import linen as nn
 
 from data_prep.continuous import composition
 from data_prep.corpus import CorpusError
@@ -482,7 +483,7 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
                 config.model, outputs=outputs, window_frames=frames
             )
             waveform = jnp.zeros((1, frames * FRAME_SAMPLES))
-            variables = jax.jit(model.init)(jax.random.key(0), waveform)
+            variables = jax.eval_shape(model.init, jax.random.key(0), waveform)
             rows.append(
                 {
                     "network": f"{network}, {frontend}",
@@ -496,8 +497,7 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
                     "receptive_field_seconds": None
                     if isinstance(model, CnnLstm)
                     else receptive_field_samples(model.config) / SAMPLE_RATE_HZ,
-                    "real_time_factor": _inference_seconds(model, variables, waveform)
-                    / seconds,
+                    "real_time_factor": _inference_seconds(model, waveform) / seconds,
                 }
             )
     largest = {row["network"]: row["parameters"] for row in rows}
@@ -536,7 +536,8 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
 _REPETITIONS = 9
 
 
-def _inference_seconds(model: Any, variables: Any, waveform: jax.Array) -> float:
+def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
+    variables = jax.jit(model.init)(jax.random.key(0), waveform)
     infer = jax.jit(evaluate.infer, static_argnums=0)
     times = []
     for _ in range(_REPETITIONS + 1):

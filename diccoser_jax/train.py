@@ -9,8 +9,8 @@ import pathlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -312,6 +312,93 @@ def data_parallel(
     )
 
 
+class Setup(NamedTuple):
+    """What a training run is made of, compiled for all local devices.
+
+    Attributes:
+      model: the network.
+      state: before the first step.
+      step: state and batch to the next state and the metrics of `train_step`; the
+        state that it is given is consumed.
+      batches: the batches of an epoch, on the devices.
+      reestimate: state and epoch to the state with the batch statistics of that
+        epoch's first batches, without dropout, if the configuration asks for it.
+      steps_per_epoch: how many batches an epoch has.
+      replicated: sharding of a state.
+      shared: sharding of a batch.
+    """
+
+    model: nn.Module
+    state: TrainState
+    step: Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
+    batches: Callable[[int], Iterator[data.Batch]]
+    reestimate: Callable[[TrainState, int], TrainState]
+    steps_per_epoch: int
+    replicated: NamedSharding
+    shared: NamedSharding
+
+
+def set_up(
+    config: ml_collections.ConfigDict, corpus: data.Corpus, units: Sequence[str]
+) -> Setup:
+    """Makes all that training on these units needs.
+
+    Raises:
+      ConfigError: if settings do not fit the corpus or the devices.
+    """
+    batch_size, microbatches = config.train.batch_size, config.train.microbatches
+    replicated, shared = data_parallel(batch_size, microbatches)
+    init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
+    steps_per_epoch = data.steps_per_epoch(corpus, units, batch_size)
+    model, state = initialise(config, corpus, steps_per_epoch, init_rng, replicated)
+    jit_train_step = jax.jit(
+        functools.partial(
+            train_step,
+            microbatches=microbatches,
+            average_decay=config.train.average_decay,
+        ),
+        in_shardings=(replicated, shared, replicated),
+        out_shardings=replicated,
+        donate_argnums=0,
+        compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
+    )
+    jit_batch_statistics = jax.jit(
+        functools.partial(batch_statistics, model=model),
+        in_shardings=(replicated, shared),
+        out_shardings=replicated,
+    )
+
+    def batches(epoch: int) -> Iterator[data.Batch]:
+        for batch in data.train_batches(
+            corpus,
+            units,
+            batch_size=batch_size,
+            window_seconds=config.data.window_seconds,
+            augmentation=data.Augmentation(**config.augmentation),
+            seed=config.seed,
+            epoch=epoch,
+        ):
+            yield jax.device_put(batch, shared)
+
+    def reestimate(state: TrainState, epoch: int) -> TrainState:
+        if not state.batch_stats or not config.train.batch_stats_batches:
+            return state
+        first = itertools.islice(batches(epoch), config.train.batch_stats_batches)
+        statistics = [jit_batch_statistics(state, batch["audio"]) for batch in first]
+        return state.replace(batch_stats=pool_batch_statistics(statistics))
+
+    return Setup(
+        model=model,
+        state=state,
+        step=lambda state, batch: jit_train_step(state, batch, step_rng),
+        batches=batches,
+        reestimate=reestimate,
+        steps_per_epoch=steps_per_epoch,
+        replicated=replicated,
+        shared=shared,
+    )
+
+
 @dataclasses.dataclass
 class Progress:
     """How far a run is; stored with each checkpoint.
@@ -361,46 +448,17 @@ def train_and_evaluate(
         checkpoint.
       ConfigError: if settings do not fit the corpus or the devices.
     """
-    batch_size, window_seconds = config.train.batch_size, config.data.window_seconds
-    microbatches = config.train.microbatches
-    replicated, shared = data_parallel(batch_size, microbatches)
-    jit_train_step = jax.jit(
-        functools.partial(
-            train_step,
-            microbatches=microbatches,
-            average_decay=config.train.average_decay,
-        ),
-        in_shardings=(replicated, shared, replicated),
-        out_shardings=replicated,
-        donate_argnums=0,
-        compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
-    )
+    setup = set_up(config, corpus, fold.train)
+    state, steps_per_epoch = setup.state, setup.steps_per_epoch
     predict = functools.partial(
         evaluate.predict,
-        jax.jit(evaluate.eval_step, in_shardings=(replicated, shared)),
+        jax.jit(evaluate.eval_step, in_shardings=(setup.replicated, setup.shared)),
         corpus=corpus,
-        batch_size=batch_size,
-        window_seconds=window_seconds,
-        sharding=shared,
+        batch_size=config.train.batch_size,
+        window_seconds=config.data.window_seconds,
+        sharding=setup.shared,
     )
     score = functools.partial(evaluate.score, names=corpus.target_names)
-    batches_of_epoch = functools.partial(
-        data.train_batches,
-        corpus,
-        fold.train,
-        batch_size=batch_size,
-        window_seconds=window_seconds,
-        augmentation=data.Augmentation(**config.augmentation),
-        seed=config.seed,
-    )
-    steps_per_epoch = data.steps_per_epoch(corpus, fold.train, batch_size)
-    init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
-    model, state = initialise(config, corpus, steps_per_epoch, init_rng, replicated)
-    jit_batch_statistics = jax.jit(
-        functools.partial(batch_statistics, model=model),
-        in_shardings=(replicated, shared),
-        out_shardings=replicated,
-    )
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
@@ -425,24 +483,14 @@ def train_and_evaluate(
         ):
             epoch = progress.epoch + 1
             previous = None  # loss, read while the device is busy with the next step
-            for batch in batches_of_epoch(epoch=epoch):
-                batch = jax.device_put(batch, shared)
-                state, step_metrics = jit_train_step(state, batch, step_rng)
+            for batch in setup.batches(epoch):
+                state, step_metrics = setup.step(state, batch)
                 if previous is not None:
                     log.train(epoch, _finite(previous, "training", log, checkpoints))
                 previous = step_metrics["loss"]
             log.train(epoch, _finite(previous, "training", log, checkpoints))
 
-            if state.batch_stats and config.train.batch_stats_batches:
-                batches = itertools.islice(
-                    batches_of_epoch(epoch=epoch), config.train.batch_stats_batches
-                )
-                statistics = [
-                    jit_batch_statistics(state, jax.device_put(b["audio"], shared))
-                    for b in batches
-                ]
-                state = state.replace(batch_stats=pool_batch_statistics(statistics))
-
+            state = setup.reestimate(state, epoch)
             rows, validation_loss = predict(state, units=fold.validation)
             _finite(validation_loss, "validation", log, checkpoints)
             validation_score = score(rows)["score"]
@@ -466,11 +514,11 @@ def train_and_evaluate(
         results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
     model_file.save(
         workdir / model_file.NAME,
-        model,
+        setup.model,
         jax.device_get(state.variables),
         task=corpus.task,
         target_names=corpus.target_names,
-        window_seconds=window_seconds,
+        window_seconds=config.data.window_seconds,
         temperature=results.get("temperature", 1.0),
         card={
             "trained_on": f"{config.data.dataset}: {', '.join(fold.train)}",

@@ -2,6 +2,7 @@
 
 import json
 
+import guessing
 import matplotlib.image
 import ml_collections
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import configs.demo
 from configs import default
 from diccoser_jax import config as config_lib
-from diccoser_jax import experiment, predictions
+from diccoser_jax import experiment, predictions, train
 
 
 def _config(data_dir, **overrides):
@@ -177,17 +178,6 @@ def test_a_fold_out_of_range_is_named(classification, data_dir, fold):
         experiment.choose_fold(config, plan)
 
 
-def _small(data_dir):
-    return _config(
-        data_dir,
-        model__features=2,
-        model__local_stacks=1,
-        train__max_epochs=1,
-        train__batch_stats_batches=1,
-        train__batch_size=40,
-    )
-
-
 _SIDES = ("train", "validation", "test")
 
 
@@ -195,7 +185,7 @@ _SIDES = ("train", "validation", "test")
 def validated(tmp_path_factory, data_dir):
     """Two folds, each with two seeds: the workdir and its results."""
     workdir = tmp_path_factory.mktemp("run") / "all"
-    config = _small(data_dir)
+    config = _config(data_dir)
     config.fold, config.seed, config.repeats = "all", 7, 2
     config.folds.plan = "explicit"
     names = [f"speaker{i:02d}" for i in range(10)]
@@ -203,7 +193,11 @@ def validated(tmp_path_factory, data_dir):
         dict(zip(_SIDES, (names[4:], others[:1], others[1:])))
         for others in (names[:3], names[1:4])
     )
-    return config, workdir, experiment.run(config, workdir, "the command")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            experiment.train, "train_and_evaluate", guessing.train_and_evaluate
+        )
+        return config, workdir, experiment.run(config, workdir, "the command")
 
 
 def test_every_fold_is_run_with_every_seed(validated):
@@ -218,7 +212,7 @@ def test_every_fold_is_run_with_every_seed(validated):
         sides = [set(entry["speakers"][side]) for side in _SIDES]
         assert len(set.union(*sides)) == sum(map(len, sides)) == 9
         assert sides[2] == {f"0{entry['fold'] + i}" for i in (1, 2)}
-    seeds = [entry["loss"] for entry in results["folds"] if entry["fold"] == 0]
+    seeds = [e["confusion"] for e in results["folds"] if e["fold"] == 0]
     assert seeds[0] != seeds[1]
 
 
@@ -247,30 +241,20 @@ def test_a_cross_validation_goes_on_at_the_first_unfinished_fold(
 ):
     config, workdir, results = validated
     trained = []
-    real = experiment.train.train_and_evaluate
 
     def noting(one, folder, *arguments):
         trained.append(folder.name)
-        return real(one, folder, *arguments)
+        return guessing.train_and_evaluate(one, folder, *arguments)
 
-    monkeypatch.setattr(experiment.train, "train_and_evaluate", noting)
+    monkeypatch.setattr(train, "train_and_evaluate", noting)
     (workdir / "results.json").unlink()
     (workdir / "fold1-seed8" / "results.json").unlink()
-    again = experiment.run(config, workdir, "the command")
+    assert experiment.run(config, workdir, "the command") == results
     assert trained == ["fold1-seed8"]
-
-    def without_times(found):
-        entries = [
-            {k: v for k, v in entry.items() if k not in ("seconds", "cost")}
-            for entry in found["folds"]
-        ]
-        return found | {"folds": entries, "seconds": 0}
-
-    assert without_times(again) == without_times(results)
 
 
 def test_repeats_must_be_positive(data_dir, tmp_path):
-    config = _small(data_dir)
+    config = _config(data_dir)
     config.repeats = 0
     with pytest.raises(config_lib.ConfigError, match="repeats=0 must be at least 1"):
         experiment.run(config, tmp_path)

@@ -306,8 +306,11 @@ def test_a_donated_carry_is_changed_in_place():
     memory = _compiled(500, 1).memory_analysis()
     ring_bytes = 511 * 8 * 4
     assert memory.alias_size_in_bytes > ring_bytes
-    assert memory.temp_size_in_bytes - _compiled(75, 1).memory_analysis(
-    ).temp_size_in_bytes < ring_bytes / 4
+    assert (
+        memory.temp_size_in_bytes
+        - _compiled(75, 1).memory_analysis().temp_size_in_bytes
+        < ring_bytes / 4
+    )
 
 
 def test_nobody_sees_a_donated_carry_again():
@@ -318,7 +321,7 @@ def test_nobody_sees_a_donated_carry_again():
     carry, frames, _ = _stream(step, carry, [waveform], [(t, t + 1) for t in range(30)])
     whole = jax.jit(model.apply)(variables, waveform).frames
     np.testing.assert_allclose(frames, whole, rtol=0, atol=1e-5)
-    with pytest.raises((RuntimeError, ValueError), match="deleted|donated"):
+    with pytest.raises((RuntimeError, ValueError), match=r"deleted|donated"):
         step(first, waveform[:, :FRAME_SAMPLES])
 
 
@@ -361,7 +364,7 @@ def test_samples_that_are_not_finite_are_told_by_place():
     chunk = _noise(2)
     stream.check_chunk(chunk)
     chunk[1, 700] = -np.inf
-    with pytest.raises(ValueError, match="Sample 700 of stream 1 .* is -inf"):
+    with pytest.raises(ValueError, match=r"Sample 700 of stream 1 .* is -inf"):
         stream.check_chunk(chunk)
     with pytest.raises(ValueError, match="Sample 700 of stream 1"):
         stream.check_chunk(jnp.asarray(chunk))
