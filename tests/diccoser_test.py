@@ -105,32 +105,6 @@ def test_outputs_depend_on_the_receptive_field_and_nothing_else(config):
         assert touched[0] == end - field + (config.frontend == "log_mel")
 
 
-@pytest.mark.parametrize("config", VARIANTS)
-def test_any_cutting_gives_what_the_whole_waveform_gives(config):
-    model, variables = _network(config)
-    frames = 12 + diccoser.receptive_field_samples(config) // 640
-    waveform, conditioning = _waveform(config, frames)
-    whole = jax.jit(model.apply)(variables, waveform, conditioning)
-    step = jax.jit(functools.partial(model.apply, mutable=layers.CARRY))
-    rng = np.random.default_rng(0)
-    for sizes in ([1], [3], [1, 2, 3]):
-        carry, outputs, start = {}, [], 0
-        while start < frames:
-            stop = min(start + int(rng.choice(sizes)), frames)
-            output, carry = step(
-                {**variables, **carry},
-                waveform[:, 640 * start : 640 * stop],
-                None if conditioning is None else conditioning[:, start:stop],
-            )
-            outputs.append(output)
-            start = stop
-        chunked = jnp.concatenate([o.frames for o in outputs], axis=1)
-        np.testing.assert_allclose(chunked, whole.frames, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(outputs[-1].pooled, whole.pooled, rtol=0, atol=1e-5)
-        context = jnp.concatenate([o.local_context for o in outputs], axis=1)
-        np.testing.assert_allclose(context, whole.local_context, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("frontend", diccoser.FRONTENDS)
 def test_the_network_of_the_paper_streams_real_speech(frontend):
     config = DiccoserConfig(frontend=frontend)
