@@ -20,7 +20,7 @@ FRONTENDS = ("raw", "log_mel")
 AGGREGATIONS = ("rms", "max")
 BLOCKS = ("relu", "gated")
 COMPUTE_DTYPES = ("float32", "bfloat16")
-_CONDITIONING = "conditioning_past"
+_CONDITIONING = "conditioning_lines"
 BRANCH_WIDTH = 8  # of the convolution after the aggregation (section 4.1.1)
 
 

@@ -113,7 +113,7 @@ class DelayLines:
         x: jax.Array | None,
         *,
         clock: bool = False,
-        name: str = "past",
+        name: str = "lines",
     ):
         """Opens the carry.
 
