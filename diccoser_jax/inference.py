@@ -38,7 +38,7 @@ BUNDLED = "emodb.safetensors"  # in the folder models/
 
 # Frames of one call of the network: programs are compiled for a length, and this one
 # serves files of all lengths. What a layer leaves for the next one fits in the caches.
-_PIECE_FRAMES = 100
+_PIECE_FRAMES = 50
 
 _SAMPLES = "waveform"  # what errors call samples that come from no file
 
