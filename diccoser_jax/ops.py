@@ -5,8 +5,9 @@ gradient is twice as fast with time in the columns of its left side; everywhere,
 maximum need not split its gradient among equals, and dropout needs one bit or byte for
 each value instead of a random float. Each function computes what its plain formulation
 does (``tests/ops_test.py`` holds the two together). Where backends differ, one function
-holds both formulations. Gradients can be differentiated again in reverse mode; forward
-mode (``jax.jvp``, ``jax.jacfwd``) raises JAX's error of a ``custom_vjp``.
+holds both formulations. Gradients can be differentiated again in reverse mode; in
+forward mode (``jax.jvp``, ``jax.jacfwd``) the functions with a gradient of their own
+raise JAX's error of a ``custom_vjp``.
 """
 
 import functools
@@ -15,12 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-
-
-def _time_minor(x: jax.Array) -> jax.Array:
-    """``[batch, time, channels]`` to ``[batch, channels, time]``, in memory, too."""
-    return lax.optimization_barrier(jnp.swapaxes(x, 1, 2))
-
 
 # A maximum of more values than these is a reduction, not a chain of maxima.
 _MOST_PHASES = 16
@@ -44,8 +39,9 @@ def sums_of_outer_products(x: jax.Array, *ys: jax.Array) -> jax.Array:
         return jnp.stack([_einsum("bti,bto->io", y, x) for y in ys])
 
     def transposed(x, *ys):
-        # A product whose left side has time in its rows runs at half the speed.
-        x = _time_minor(x)
+        # A product whose left side has time in its rows runs at half the speed. The
+        # barrier has it transposed in memory, too.
+        x = lax.optimization_barrier(jnp.swapaxes(x, 1, 2))
         return jnp.stack([_einsum("bot,bti->boi", x, y).sum(0).T for y in ys])
 
     return lax.platform_dependent(x, *ys, cpu=transposed, default=plain)
@@ -154,7 +150,7 @@ def _maximum_and_index(xs):
 
 @jax.custom_vjp
 def maximum(*xs: jax.Array) -> jax.Array:
-    """Elementwise maximum; the gradient goes to the first of equal ones."""
+    """Elementwise maximum of up to 127; the first of equal ones gets the gradient."""
     return functools.reduce(jnp.maximum, xs)
 
 
@@ -184,23 +180,32 @@ def max_pool(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       ``[batch, time / size, channels]``.
+
+    Raises:
+      ValueError: if time is no multiple of ``size``.
     """
+    _check_multiple(x.shape[1], size)
     if size > _MOST_PHASES:
-        return _windows(x, size).max(axis=2)
+        return _pools(x, size).max(axis=2)
     return functools.reduce(jnp.maximum, _phases(x, size))
 
 
-def _windows(x, size):
+def _check_multiple(time: int, size: int) -> None:
+    if time % size:
+        raise ValueError(f"{time} time steps are not a multiple of the pool, {size}.")
+
+
+def _pools(x, size):
     return x.reshape(x.shape[0], -1, size, x.shape[2])
 
 
 def _phases(x, size):
-    return [_windows(x, size)[:, :, i] for i in range(size)]
+    return [_pools(x, size)[:, :, i] for i in range(size)]
 
 
 def _max_pool_forward(x, size):
     if size > _MOST_PHASES:
-        index = jnp.argmax(_windows(x, size), axis=2).astype(jnp.int16)
+        index = jnp.argmax(_pools(x, size), axis=2).astype(jnp.int16)
         return max_pool(x, size), index
     return _maximum_and_index(_phases(x, size))
 
@@ -227,18 +232,24 @@ def convolve_and_pool(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
 
     Returns:
       ``[batch, time / size, outputs]``.
+
+    Raises:
+      ValueError: if time is no multiple of ``size``.
     """
     taps = kernel.shape[0]
+    time = x.shape[1] - taps + 1
+    _check_multiple(time, size)
 
     def at_once(x, kernel):
         return max_pool(convolve(x, kernel), size)
 
     def by_phases(x, kernel):
         rows = kernel.reshape(-1, kernel.shape[-1])
-        time = (x.shape[1] - taps + 1) // size
 
         def one(x):
-            shifted = [x[None, i::size][:, :time] for i in range(size + taps - 1)]
+            shifted = [
+                x[None, i::size][:, : time // size] for i in range(size + taps - 1)
+            ]
             windows = (
                 jnp.concatenate(shifted[phase : phase + taps], axis=-1)
                 for phase in range(size)

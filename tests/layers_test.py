@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from diccoser_jax import layers
+from diccoser_jax import layers, ops
 
 
 def _random(*shape, seed=0):
@@ -166,3 +166,11 @@ def test_dropout_comes_before_batch_norm():
 
     # Kept values are doubled, half are zeroed: E[(2 z)^2] / 2 = 2 E[z^2].
     np.testing.assert_allclose(variance(0.5) / variance(0.0), 2.0, rtol=0.06)
+
+
+def test_pools_that_do_not_fit_are_refused():
+    x = jnp.zeros((1, 10, 2))
+    with pytest.raises(ValueError, match=r"10 time steps are not a multiple of .* 3"):
+        ops.max_pool(x, 3)
+    with pytest.raises(ValueError, match=r"8 time steps are not a multiple of .* 3"):
+        ops.convolve_and_pool(x, jnp.zeros((3, 2, 4)), 3)
