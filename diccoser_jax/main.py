@@ -33,7 +33,7 @@ from ml_collections import config_flags
 
 import configs.demo
 from data_prep.corpus import CorpusError
-from diccoser_jax import experiment, huge_pages, report
+from diccoser_jax import compilation_cache, experiment, huge_pages, report
 from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
 
@@ -61,25 +61,27 @@ def prepare_machine() -> None:
     """What makes steps and second starts faster, unless the flags forbid it."""
     if flags.FLAGS.huge_pages and jax.default_backend() == "cpu":
         huge_pages.start_again()
-    # A cache that the environment names has precedence.
-    if flags.FLAGS.compilation_cache and not jax.config.jax_compilation_cache_dir:
-        folder = pathlib.Path(flags.FLAGS.compilation_cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    compilation_cache.use()
 
 
 def define_flags() -> None:
-    """Flags of this command; those of single keys are read while they are defined.
+    """Flags of a command with a configuration and a workdir.
 
-    Raises:
-      KeyError, AttributeError: if a flag names a key that the configuration lacks.
+    Those of single keys are read while they are defined; one that the configuration
+    lacks ends the program.
     """
-    config_flags.DEFINE_config_file(
-        "config",
-        configs.demo.__file__,
-        "Configuration; single keys by --config.section.key=value, as in "
-        "configs/default.py. Its Python code is executed.",
-    )
+    try:
+        config_flags.DEFINE_config_file(
+            "config",
+            configs.demo.__file__,
+            "Configuration; single keys by --config.section.key=value, as in "
+            "configs/default.py. Its Python code is executed.",
+        )
+    except (KeyError, AttributeError) as error:
+        # ml_collections wraps the KeyError that names key and neighbour.
+        cause = error.args[0]
+        text = cause.args[0] if isinstance(cause, KeyError) else cause
+        sys.exit(f"ConfigError: config has no key {text}")
     flags.DEFINE_string(
         "workdir",
         None,
@@ -91,12 +93,7 @@ def define_flags() -> None:
 
 def define_machine_flags() -> None:
     """The flags of `prepare_machine`."""
-    flags.DEFINE_string(
-        "compilation_cache",
-        "~/.cache/diccoser_jax/compiled",
-        "Folder for compiled programs, so that the next run starts at once; '' for "
-        "none. JAX_COMPILATION_CACHE_DIR has precedence.",
-    )
+    compilation_cache.define_flag()
     flags.DEFINE_bool(
         "huge_pages",
         True,
@@ -106,11 +103,5 @@ def define_machine_flags() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        define_flags()
-    except (KeyError, AttributeError) as error:
-        # ml_collections wraps the KeyError that names key and neighbour.
-        cause = error.args[0]
-        text = cause.args[0] if isinstance(cause, KeyError) else cause
-        sys.exit(f"ConfigError: config has no key {text}")
+    define_flags()
     app.run(main)

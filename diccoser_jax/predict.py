@@ -32,13 +32,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-import jax
 import numpy as np
 import soundfile
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from diccoser_jax import audio, files, inference
+from diccoser_jax import audio, compilation_cache, files, inference
 from diccoser_jax.audio import FRAME_RATE_HZ, SAMPLE_RATE_HZ, AudioError
 from diccoser_jax.cnn_lstm import CnnLstm
 from diccoser_jax.inference import Prediction, Predictor
@@ -542,7 +541,7 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     _check_usage(argv[1:], values)
     logging.set_verbosity(logging.WARNING)
-    _keep_programs(values.compilation_cache)
+    compilation_cache.use()
     failed = 0
     try:
         model = inference.load(values.checkpoint)
@@ -592,14 +591,6 @@ def _path(value: str | None) -> pathlib.Path | None:
     return pathlib.Path(value) if value else None
 
 
-def _keep_programs(folder: str) -> None:
-    """Keeps compiled programs for the next start, unless the environment says where."""
-    if folder and not jax.config.jax_compilation_cache_dir:
-        folder = str(pathlib.Path(folder).expanduser())
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
 def define_flags() -> None:
     """Flags of this command."""
     flags.DEFINE_string(
@@ -622,12 +613,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "every", None, "With --stream: seconds from line to line. Default: 0.04."
     )
-    flags.DEFINE_string(
-        "compilation_cache",
-        "~/.cache/diccoser_jax/compiled",
-        "Folder for compiled programs, so that the next run starts at once; '' for "
-        "none. JAX_COMPILATION_CACHE_DIR has precedence.",
-    )
+    compilation_cache.define_flag()
 
 
 if __name__ == "__main__":
