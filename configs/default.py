@@ -51,7 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.answer_seconds = 0.04  # the answer is the mean of so much, at the end
     config.model.features = 64  # channels of every convolution
     config.model.local_stacks = 7
-    config.model.block = "relu"  # gated: WaveNet's
+    config.model.global_blocks = config_dict.placeholder(int)  # None: all
+    config.model.block = "relu"  # dropout_last; gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
     # Less memory for intermediate results, which are computed twice. None: on CPU,
     # where that is faster, too.

@@ -18,7 +18,7 @@ from diccoser_jax.audio import FRAME_SAMPLES
 NETWORKS = ("diccoser", "diccoser_cs", "diccoser_cs_v2")
 FRONTENDS = ("raw", "log_mel")
 AGGREGATIONS = ("rms", "max")
-BLOCKS = ("relu", "gated")
+BLOCKS = ("relu", "dropout_last", "gated")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 _CONDITIONING = "conditioning_lines"
 BRANCH_WIDTH = 8  # of the convolution after the aggregation (section 4.1.1)
@@ -40,7 +40,10 @@ class DiccoserConfig:
       features: channels of every convolution.
       local_stacks: stacks of blocks in the local network.
       local_dilations: dilations of the blocks of one stack.
-      block: ``relu`` is the paper's, ``gated`` WaveNet's.
+      global_blocks: so many of the global network's blocks, those of the smallest
+        dilations; None: all, which see the whole window.
+      block: ``relu`` is the paper's, ``dropout_last`` has dropout after its ReLU and
+        not before batch norm, ``gated`` is WaveNet's.
       local_conditioning: the local network expects extra information for each frame
         (section 3.2: speaker sex, text embedding).
       dropout_rate: of every block.
@@ -61,6 +64,7 @@ class DiccoserConfig:
     features: int = 64
     local_stacks: int = 7
     local_dilations: tuple[int, ...] = (1, 2, 4)
+    global_blocks: int | None = None
     block: str = "relu"
     local_conditioning: bool = False
     dropout_rate: float = 0.5
@@ -88,6 +92,8 @@ class DiccoserConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.global_blocks is not None and self.global_blocks < 1:
+            raise ValueError(f"global_blocks={self.global_blocks} must be at least 1.")
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(f"dropout_rate={self.dropout_rate} must be in [0, 1).")
         if self.frontend == "raw" and FRAME_SAMPLES % (2**self.local_stacks):
@@ -124,10 +130,10 @@ class DiccoserConfig:
     @property
     def global_dilations(self) -> tuple[int, ...]:
         """D_global = {1, 2, 4, ..., 2^floor(log2 L), L} (section 4.1.2)."""
-        powers = tuple(2**k for k in range(self.window_frames.bit_length()))
-        if powers[-1] == self.window_frames:
-            return powers
-        return (*powers, self.window_frames)
+        dilations = tuple(2**k for k in range(self.window_frames.bit_length()))
+        if dilations[-1] != self.window_frames:
+            dilations += (self.window_frames,)
+        return dilations[: self.global_blocks]
 
 
 def global_block_width(config: DiccoserConfig, dilation: int) -> int:
@@ -266,6 +272,7 @@ def _apply_block(
         dropout_rate=c.dropout_rate,
         batch_norm_momentum=c.batch_norm_momentum,
         gated=c.block == "gated",
+        dropout_last=c.block == "dropout_last",
         name=name,
     )(x, conditioning, train, *delays)
 

@@ -273,11 +273,14 @@ class BatchNormOfDropout(nn.Module):
       dropout_rate: share of the inputs that training zeroes.
       momentum: weight of the past in the running statistics.
       epsilon: added to the variance.
+      dropout_last: dropout of the result instead, as is usual; batch norm then sees in
+        training what it sees at inference.
     """
 
     dropout_rate: float
     momentum: float
     epsilon: float = 1e-5
+    dropout_last: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -297,9 +300,13 @@ class BatchNormOfDropout(nn.Module):
             words = ops.random_words(
                 self.make_rng("dropout"), x.shape, self.dropout_rate
             )
-        y, *batch = ops.dropout_norm_relu(
-            x, words, scale, bias, self.dropout_rate, self.epsilon
-        )
+        if self.dropout_last:
+            y, *batch = ops.dropout_norm_relu(x, None, scale, bias, 0.0, self.epsilon)
+            y = ops.drop(y, words, self.dropout_rate)
+        else:
+            y, *batch = ops.dropout_norm_relu(
+                x, words, scale, bias, self.dropout_rate, self.epsilon
+            )
         for running, value in zip((mean, variance), batch):
             running.value = self.momentum * running.value + (1 - self.momentum) * value
         return y
@@ -321,6 +328,7 @@ class DilatedCausalBlock(nn.Module):
         ``x + 1x1(tanh(W_f * x + V_f * y) · sigmoid(W_g * x + V_g * y))``, with biases
         and without dropout and batch norm: the block that the paper redesigned
         because it trains slowly.
+      dropout_last: dropout after the ReLU, not before batch norm.
     """
 
     features: int
@@ -329,6 +337,7 @@ class DilatedCausalBlock(nn.Module):
     dropout_rate: float = 0.5
     batch_norm_momentum: float = 0.99
     gated: bool = False
+    dropout_last: bool = False
 
     @nn.compact
     def __call__(
@@ -365,7 +374,10 @@ class DilatedCausalBlock(nn.Module):
         else:
             z = convolve("filter")
             z = BatchNormOfDropout(
-                self.dropout_rate, self.batch_norm_momentum, name="BatchNorm_0"
+                self.dropout_rate,
+                self.batch_norm_momentum,
+                dropout_last=self.dropout_last,
+                name="BatchNorm_0",
             )(z, train=train)
         residual = nn.Dense(
             self.features,

@@ -297,7 +297,14 @@ def keep(
     return octets.reshape(shape) >= dropped, 256 / (256 - dropped)
 
 
-def _drop(x, words, rate):
+def drop(x: jax.Array, words: jax.Array | None, rate: float) -> jax.Array:
+    """Dropout: x where `keep` keeps it, scaled up, and 0 elsewhere.
+
+    Args:
+      x: any shape.
+      words: of `random_words` for this shape; None at rate 0.
+      rate: share of x that is dropped.
+    """
     if not rate:
         return x
     mask, factor = keep(words, x.shape, rate)
@@ -333,7 +340,7 @@ def dropout_norm_relu(
 
 
 def _dropout_norm_relu_forward(x, words, scale, bias, rate, epsilon):
-    dropped = _drop(x.astype(jnp.float32), words, rate)
+    dropped = drop(x.astype(jnp.float32), words, rate)
     mean = dropped.mean((0, 1), keepdims=True)
     square = jnp.square(dropped).mean((0, 1), keepdims=True)
     variance = jnp.maximum(square - jnp.square(mean), 0)
@@ -345,7 +352,7 @@ def _dropout_norm_relu_forward(x, words, scale, bias, rate, epsilon):
 
 def _dropout_norm_relu_backward(rate, epsilon, residuals, gradients):
     x, words, scale, bias, mean, inverse = residuals
-    normalised = (_drop(x.astype(jnp.float32), words, rate) - mean) * inverse
+    normalised = (drop(x.astype(jnp.float32), words, rate) - mean) * inverse
     positive = normalised * scale[None, None] + bias[None, None] > 0
     gradient = jnp.where(positive, gradients[0].astype(jnp.float32), 0)
     bias_gradient = gradient.sum((0, 1), keepdims=True)
@@ -354,7 +361,7 @@ def _dropout_norm_relu_backward(rate, epsilon, residuals, gradients):
     x_gradient = (inverse * scale[None, None]) * (
         gradient - bias_gradient / count - normalised * (scale_gradient / count)
     )
-    x_gradient = _drop(x_gradient, words, rate).astype(x.dtype)
+    x_gradient = drop(x_gradient, words, rate).astype(x.dtype)
     return x_gradient, None, scale_gradient[0, 0], bias_gradient[0, 0]
 
 

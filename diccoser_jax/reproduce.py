@@ -226,6 +226,9 @@ def _ablation(change: str, task: str | None = None, **overrides: Any) -> Compari
 
 ABLATIONS = {
     "gated": _ablation("WaveNet's gated block", model__block="gated"),
+    "dropout_last": _ablation(
+        "dropout after the ReLU, not before batch norm", model__block="dropout_last"
+    ),
     "batch_stats": _ablation(
         "the running statistics of training", train__batch_stats_batches=0
     ),
@@ -238,6 +241,24 @@ ABLATIONS = {
         "the squared error", "regression", train__regression_loss="squared_error"
     ),
 }
+_BLOCKS = (2, 4, 6)  # see 0.2, 0.7 and 2.6 s of global context
+
+RECEPTIVE_FIELD = Comparison(
+    "Ablation: the receptive field of the global network",
+    [
+        *(
+            System("CS rms", change=f"{n} blocks", overrides={"model.global_blocks": n})
+            for n in _BLOCKS
+        ),
+        System("CS rms"),
+    ],
+    [
+        Claim(len(_BLOCKS), i, f"all blocks are better than {n}")
+        for i, n in enumerate(_BLOCKS)
+    ],
+)
+ABLATIONS["receptive_field"] = RECEPTIVE_FIELD
+
 COMPARISONS = {"fig5": FIG5, "fig6": FIG6, "fig7": FIG7, **ABLATIONS}
 
 

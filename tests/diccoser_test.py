@@ -292,3 +292,17 @@ def test_an_answer_is_the_mean_of_the_last_frames():
         chunk = waveform[:, start : start + 640]
         output, carry = apply({**variables, **carry}, chunk)
     np.testing.assert_allclose(output.pooled, expected, atol=1e-6)
+
+
+def test_fewer_global_blocks_see_less():
+    full = DiccoserConfig(window_frames=75)
+    assert full.global_dilations == (1, 2, 4, 8, 16, 32, 64, 75)
+    fields = []
+    for blocks in (1, 3, 7, 8):
+        config = dataclasses.replace(full, global_blocks=blocks)
+        assert config.global_dilations == full.global_dilations[:blocks]
+        fields.append(diccoser.receptive_field_samples(config))
+    # Blocks of dilation 2 and 4, then 8 to 64; the last one has no second tap.
+    assert np.diff(fields).tolist() == [640 * 6, 640 * 120, 0]
+    with pytest.raises(ValueError, match="global_blocks=0 must be at least 1"):
+        DiccoserConfig(global_blocks=0)

@@ -87,6 +87,47 @@ def test_block_is_the_formula_of_the_paper(conditioned):
     np.testing.assert_allclose(actual, expected, atol=3e-6)
 
 
+def test_dropout_may_come_last():
+    """Then batch norm sees what it sees without dropout, and the rest is thinned."""
+    x = _random(2, 400, 4) + 1
+    first, last, none = (
+        layers.BatchNormOfDropout(rate, 0.0, dropout_last=last)
+        for rate, last in ((0.5, False), (0.5, True), (0.0, False))
+    )
+    variables = last.init(jax.random.key(1), x, train=False)
+
+    def run(layer):
+        return layer.apply(
+            variables,
+            x,
+            train=True,
+            rngs={"dropout": jax.random.key(2)},
+            mutable="batch_stats",
+        )
+
+    (y, statistics), (whole, expected) = run(last), run(none)
+    jax.tree.map(np.testing.assert_array_equal, statistics, expected)
+    kept = np.asarray(y) != 0
+    np.testing.assert_array_equal(y[kept], 2 * whole[kept])
+    share = kept.sum() / (np.asarray(whole) != 0).sum()
+    assert share == pytest.approx(0.5, abs=0.04)  # 3 deviations
+    _, otherwise = run(first)
+    assert not np.allclose(
+        otherwise["batch_stats"]["var"], expected["batch_stats"]["var"], rtol=0.1
+    )
+    gradient = jax.grad(
+        lambda x: last.apply(
+            variables,
+            x,
+            train=True,
+            rngs={"dropout": jax.random.key(2)},
+            mutable="batch_stats",
+        )[0].sum()
+    )(x)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+
+
 def test_gated_block_is_the_formula_of_wavenet():
     x, y = _random(2, 12, 4), _random(2, 12, 3, seed=3)
     block = layers.DilatedCausalBlock(features=4, dilation=2, gated=True)
