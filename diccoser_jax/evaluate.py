@@ -141,11 +141,11 @@ def _classification_scores(rows: Predictions, names: Sequence[str]) -> dict[str,
         rows.targets, rows.outputs.argmax(axis=-1), len(names)
     )
     recalls = metrics.recalls(confusion)
-    ua = metrics.unweighted_accuracy(confusion)
+    ua = float(metrics.unweighted_accuracy(confusion))
     return {
         "examples": len(rows.targets),
         "score": ua,
-        "wa": metrics.weighted_accuracy(confusion),
+        "wa": float(metrics.weighted_accuracy(confusion)),
         "ua": ua,
         "recalls": {
             name: None if np.isnan(recall) else float(recall)

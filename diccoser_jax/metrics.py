@@ -50,64 +50,67 @@ def confusion_matrix(
 
 def _check_confusion(confusion: np.ndarray) -> np.ndarray:
     confusion = np.asarray(confusion)
-    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
-        raise ValueError(f"confusion must be [classes, classes], got {confusion.shape}")
-    if not confusion.sum():
+    if confusion.ndim < 2 or confusion.shape[-2] != confusion.shape[-1]:
+        raise ValueError(
+            f"confusion must be [..., classes, classes], got {confusion.shape}"
+        )
+    if not confusion.sum(axis=(-2, -1)).all():
         raise ValueError("confusion holds no example, so that no score is defined")
     return confusion
 
 
-def weighted_accuracy(confusion: np.ndarray) -> float:
+def weighted_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Share of the examples that are right, "overall accuracy" (section 4.2.4).
 
     Args:
-      confusion: `[classes, classes]` of `confusion_matrix`.
+      confusion: `[..., classes, classes]` of `confusion_matrix`.
 
     Returns:
-      WA in [0, 1].
+      float64 `[...]`, WA in [0, 1].
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
     """
     confusion = _check_confusion(confusion)
-    return float(np.trace(confusion) / confusion.sum())
+    right = np.trace(confusion, axis1=-2, axis2=-1)
+    return right / confusion.sum(axis=(-2, -1))
 
 
 def recalls(confusion: np.ndarray) -> np.ndarray:
     """Share of the examples of each class that are right.
 
     Args:
-      confusion: `[classes, classes]` of `confusion_matrix`.
+      confusion: `[..., classes, classes]` of `confusion_matrix`.
 
     Returns:
-      float64 `[classes]` in [0, 1]; NaN for a class without examples.
+      float64 `[..., classes]` in [0, 1]; NaN for a class without examples.
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
     """
     confusion = _check_confusion(confusion)
-    examples = confusion.sum(axis=1)
+    examples = confusion.sum(axis=-1)
     return np.divide(
-        np.diag(confusion),
+        np.diagonal(confusion, axis1=-2, axis2=-1),
         examples,
-        out=np.full(len(confusion), np.nan),
+        out=np.full(examples.shape, np.nan),
         where=examples > 0,
     )
 
 
-def unweighted_accuracy(confusion: np.ndarray) -> float:
+def unweighted_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Mean recall, "average accuracy for each emotion class" (section 4.2.4).
 
     Args:
-      confusion: `[classes, classes]` of `confusion_matrix`.
+      confusion: `[..., classes, classes]` of `confusion_matrix`.
 
     Returns:
-      UA in [0, 1], the mean over the classes that have examples.
+      float64 `[...]`, UA in [0, 1], the mean over the classes that have examples.
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
     """
-    return float(np.nanmean(recalls(confusion)))
+    return np.nanmean(recalls(confusion), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

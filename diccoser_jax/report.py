@@ -348,7 +348,7 @@ def _classes(finished: _Finished) -> Iterator[Block]:
             finished.predictions, finished.predictions.speakers
         )
         if len(speakers) > 1:
-            intervals = statistics.bootstrap_interval(sums, statistics.recalls)
+            intervals = statistics.bootstrap_interval(sums, metrics.recalls)
             level = f"{statistics.LEVEL:.0%}"
             header.insert(2, f"{level} interval")
             for row, interval in zip(rows, intervals.T):

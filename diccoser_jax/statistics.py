@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from diccoser_jax import metrics
 from diccoser_jax.losses import CCC_FLOOR
 from diccoser_jax.predictions import Predictions
 
@@ -52,24 +53,6 @@ def group_sums(
     return names, sums
 
 
-def recalls(confusions: np.ndarray) -> np.ndarray:
-    """Recalls `[..., classes]` of `[..., classes, classes]`; NaN without examples."""
-    examples = confusions.sum(axis=-1)
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    nothing = np.full(examples.shape, np.nan)
-    return np.divide(right, examples, out=nothing, where=examples > 0)
-
-
-def unweighted_accuracy(confusions: np.ndarray) -> np.ndarray:
-    """UA `[...]` of `[..., classes, classes]`: mean recall of the classes there are."""
-    return np.nanmean(recalls(confusions), axis=-1)
-
-
-def weighted_accuracy(confusions: np.ndarray) -> np.ndarray:
-    """WA `[...]` of `[..., classes, classes]`: share of the rows that are right."""
-    return np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1))
-
-
 def concordance(moments: np.ndarray) -> np.ndarray:
     """CCC `[..., dimensions]` of the moments `[..., 6, dimensions]` of `group_sums`."""
     count, *sums = np.moveaxis(moments, -2, 0)
@@ -89,7 +72,7 @@ def measures(task: str, names: Sequence[str]) -> dict[str, Score]:
       ``ua`` and ``wa``, or ``ccc_<name>`` for each dimension.
     """
     if task == "classification":
-        return {"ua": unweighted_accuracy, "wa": weighted_accuracy}
+        return {"ua": metrics.unweighted_accuracy, "wa": metrics.weighted_accuracy}
     return {
         f"ccc_{name}": lambda moments, d=d: concordance(moments)[..., d]
         for d, name in enumerate(names)
@@ -271,7 +254,7 @@ def paired_test(
     for system in (a, b):
         _, sums = group_sums(system, getattr(system, over))
         scores.append(
-            unweighted_accuracy(sums)
+            metrics.unweighted_accuracy(sums)
             if classification
             else concordance(sums).mean(axis=-1)
         )

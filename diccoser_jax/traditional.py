@@ -138,7 +138,7 @@ def evaluate_fold(
             confusion = metrics.confusion_matrix(
                 validation.targets, answers, len(names)
             )
-            score = metrics.unweighted_accuracy(confusion)
+            score = float(metrics.unweighted_accuracy(confusion))
             if score > best[0]:
                 best = (score, kernel, penalty, machine)
     score, kernel, penalty, machine = best

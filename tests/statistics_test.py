@@ -54,7 +54,7 @@ def frames(recordings=6, each=50, folds=3, seed=0, noise=0.5, offset=0.0):
 def test_scores_of_groups_are_those_of_their_rows():
     predictions = utterances()
     speakers, sums = statistics.group_sums(predictions, predictions.speakers)
-    ua, wa = statistics.unweighted_accuracy(sums), statistics.weighted_accuracy(sums)
+    ua, wa = metrics.unweighted_accuracy(sums), metrics.weighted_accuracy(sums)
     for speaker, its_sums, its_ua, its_wa in zip(speakers, sums, ua, wa):
         part = predictions[predictions.speakers == speaker]
         answers = part.outputs.argmax(axis=1)
@@ -68,8 +68,8 @@ def test_scores_of_groups_are_those_of_their_rows():
 
 def test_a_class_that_a_group_lacks_counts_for_nothing():
     sums = np.array([[[3, 1, 0], [0, 0, 0], [1, 0, 1]]])
-    assert statistics.unweighted_accuracy(sums) == pytest.approx((3 / 4 + 1 / 2) / 2)
-    np.testing.assert_array_equal(statistics.recalls(sums), [[0.75, np.nan, 0.5]])
+    assert metrics.unweighted_accuracy(sums) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    np.testing.assert_array_equal(metrics.recalls(sums), [[0.75, np.nan, 0.5]])
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
@@ -99,7 +99,7 @@ def test_the_interval_is_that_of_all_draws_there_are():
     ]
     expected = np.quantile(scores, [0.025, 0.975])
     found = statistics.bootstrap_interval(
-        sums, statistics.unweighted_accuracy, draws=200_000
+        sums, metrics.unweighted_accuracy, draws=200_000
     )
     np.testing.assert_allclose(found, expected, atol=0.002)
 
@@ -122,7 +122,7 @@ def test_the_interval_is_scipys():
 
 def test_the_interval_is_repeatable_and_grows_with_its_level():
     _, sums = statistics.group_sums(utterances(), utterances().speakers)
-    score = statistics.weighted_accuracy
+    score = metrics.weighted_accuracy
     low, high = statistics.bootstrap_interval(sums, score)
     assert statistics.bootstrap_interval(sums, score).tolist() == [low, high]
     lower, higher = statistics.bootstrap_interval(sums, score, level=0.99)
