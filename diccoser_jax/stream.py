@@ -25,9 +25,9 @@ What a stream means beyond one training window of L frames:
 * The tap at lag L, which training cannot reach, is not made
   (`diccoser.global_block_width`), so that no untrained weight is ever heard.
 * Classification: ``softmax(frames[:, t])`` is the posterior of frame t given the
-  receptive field that ends there. ``pooled``, the answer for the last window, is that
-  of the chunk's last frame. To answer for windows as in training, each without a past,
-  begin each with a new carry.
+  receptive field that ends there. ``pooled``, the answer for the last window, is the
+  mean of the last ``answer_frames`` frames, those of earlier chunks included. To
+  answer for windows as in training, each without a past, begin each with a new carry.
 * Regression: ``frames`` are arousal and valence of each frame.
 """
 
