@@ -51,6 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.answer_seconds = 0.04  # the answer is the mean of so much, at the end
     config.model.features = 64  # channels of every convolution
     config.model.local_stacks = 7
+    # Several local networks side by side, one for each hop: (5, 10, 20) of raw samples,
+    # (160, 320, 640) of log-mel; (): one, of 5 or of 320.
+    config.model.local_hop_samples = ()
     config.model.global_blocks = config_dict.placeholder(int)  # None: all
     config.model.block = "relu"  # dropout_last; gated: WaveNet's
     config.model.batch_norm_momentum = 0.99

@@ -6,6 +6,7 @@ paper; section numbers stand where each part is made.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,13 @@ class DiccoserConfig:
       features: channels of every convolution.
       local_stacks: stacks of blocks in the local network.
       local_dilations: dilations of the blocks of one stack.
+      local_hop_samples: several local networks side by side, one for each hop, which
+        hear the input at different levels of compression (section 6, future work): so
+        many samples lie between two steps of what the first stack gets. 640 = hop ·
+        2^n, n at most ``local_stacks``: 5, 10, 20, ... for raw samples, whose maxima
+        they are taken of; 160, 320, 640 for log-mel, whose window is twice the hop.
+        Their contexts are mapped to one of ``features`` channels by a 1x1 convolution.
+        Empty: the paper's one network, whose hop is 5 samples, or 320.
       global_blocks: so many of the global network's blocks, those of the smallest
         dilations; None: all, which see the whole window.
       block: ``relu`` is the paper's, ``dropout_last`` has dropout after its ReLU and
@@ -64,6 +72,7 @@ class DiccoserConfig:
     features: int = 64
     local_stacks: int = 7
     local_dilations: tuple[int, ...] = (1, 2, 4)
+    local_hop_samples: tuple[int, ...] = ()
     global_blocks: int | None = None
     block: str = "relu"
     local_conditioning: bool = False
@@ -74,7 +83,8 @@ class DiccoserConfig:
     rematerialise: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "local_dilations", tuple(self.local_dilations))
+        for name in ("local_dilations", "local_hop_samples"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, choices in (
             ("network", NETWORKS),
             ("frontend", FRONTENDS),
@@ -101,6 +111,14 @@ class DiccoserConfig:
                 f"local_stacks={self.local_stacks}: 640 samples a frame are not a "
                 f"multiple of 2^{self.local_stacks}; the raw frontend takes up to 7."
             )
+        hops = [FRAME_SAMPLES >> n for n in range(min(self.local_stacks, 7) + 1)]
+        if not set(self.local_hop_samples) <= set(hops) or len(
+            self.local_hop_samples
+        ) != len(set(self.local_hop_samples)):
+            raise ValueError(
+                f"local_hop_samples={self.local_hop_samples} must be different ones of "
+                f"{hops}: {self.local_stacks} stacks halve their input so often."
+            )
 
     @property
     def stem_width(self) -> int:
@@ -112,20 +130,34 @@ class DiccoserConfig:
         return 8 if self.frontend == "raw" else 3
 
     @property
+    def hops_samples(self) -> tuple[int, ...]:
+        """The hop of each local network."""
+        if self.local_hop_samples:
+            return self.local_hop_samples
+        if self.frontend == "raw":
+            return (FRAME_SAMPLES // 2**self.local_stacks,)
+        return (features_lib.MEL_HOP_SAMPLES,)
+
+    def pools(self, hop_samples: int) -> tuple[int, tuple[int, ...]]:
+        """Max-pool after the stem and after each stack: down to 25 Hz in all.
+
+        The stem takes raw samples to the hop at once. What is left are halvings, after
+        the first stacks: of log-mel frames at 50 Hz one, after the first stack, so that
+        later ones see twice as far.
+        """
+        halvings = (FRAME_SAMPLES // hop_samples).bit_length() - 1
+        stem = hop_samples if self.frontend == "raw" else 1
+        return stem, (2,) * halvings + (1,) * (self.local_stacks - halvings)
+
+    @property
     def stem_pool(self) -> int:
-        """Max-pool after the first convolution: 5 for raw samples, none for mel."""
-        return FRAME_SAMPLES // 2**self.local_stacks if self.frontend == "raw" else 1
+        """`pools` of the first local network."""
+        return self.pools(self.hops_samples[0])[0]
 
     @property
     def stack_pools(self) -> tuple[int, ...]:
-        """Max-pool after each local stack: down to 25 Hz in all.
-
-        Raw samples are halved after each stack. Log-mel frames come at 50 Hz, so that
-        one halving is left, after the first stack: later stacks then see twice as far.
-        """
-        if self.frontend == "raw":
-            return (2,) * self.local_stacks
-        return (2,) + (1,) * (self.local_stacks - 1)
+        """`pools` of the first local network."""
+        return self.pools(self.hops_samples[0])[1]
 
     @property
     def global_dilations(self) -> tuple[int, ...]:
@@ -149,14 +181,20 @@ def global_block_width(config: DiccoserConfig, dilation: int) -> int:
 
 def local_receptive_field_samples(config: DiccoserConfig) -> int:
     """Samples that one frame of the local context sees, its last one included."""
+    return max(map(functools.partial(_local_field, config), config.hops_samples))
+
+
+def _local_field(config: DiccoserConfig, hop_samples: int) -> int:
+    """The same of one of the local networks."""
     if config.frontend == "raw":
         window, hop = 1, 1
     else:
-        window, hop = features_lib.MEL_WINDOW_SAMPLES, features_lib.MEL_HOP_SAMPLES
+        window, hop = 2 * hop_samples, hop_samples
+    stem_pool, stack_pools = config.pools(hop_samples)
     steps, stride = config.stem_width, 1
-    steps += config.stem_pool - 1
-    stride *= config.stem_pool
-    for pool in config.stack_pools:
+    steps += stem_pool - 1
+    stride *= stem_pool
+    for pool in stack_pools:
         steps += sum(config.local_dilations) * stride
         steps += (pool - 1) * stride
         stride *= pool
@@ -188,6 +226,7 @@ class LocalNetwork(nn.Module):
     """Waveform to local context at 25 Hz (section 4.1 and 4.1.1)."""
 
     config: DiccoserConfig
+    hop_samples: int
 
     @nn.compact
     def __call__(
@@ -199,9 +238,10 @@ class LocalNetwork(nn.Module):
     ) -> jax.Array:
         """Maps ``[batch, samples]`` to ``[batch, samples / 640, features]``."""
         c = self.config
-        x = layers.hear(self, waveform, c.frontend).astype(c.compute_dtype)
-        x = layers.CausalConv(c.features, c.stem_width, pool=c.stem_pool, name="stem")(
-            x
+        stem_pool, stack_pools = c.pools(self.hop_samples)
+        x = layers.hear(self, waveform, c.frontend, self.hop_samples)
+        x = layers.CausalConv(c.features, c.stem_width, pool=stem_pool, name="stem")(
+            x.astype(c.compute_dtype)
         )
         y = None if conditioning is None else conditioning.astype(x.dtype)
         lags, stacks = c.local_stacks * c.local_dilations, c.local_stacks
@@ -209,7 +249,7 @@ class LocalNetwork(nn.Module):
             layers.DelayLines(self, lags, x) as lines,
             layers.DelayLines(self, stacks * (1,), y, name=_CONDITIONING) as y_lines,
         ):
-            for stack, pool in enumerate(c.stack_pools):
+            for stack, pool in enumerate(stack_pools):
                 if conditioning is not None:
                     repeats = x.shape[1] // conditioning.shape[1]
                     y = jnp.repeat(conditioning, repeats, axis=1).astype(x.dtype)
@@ -314,9 +354,17 @@ class Diccoser(nn.Module):
         c = self.config
         frames = check_waveform(waveform)
         self._check_conditioning(conditioning, (waveform.shape[0], frames))
-        local_context = LocalNetwork(c, name="local")(
-            waveform, conditioning, train=train
-        )
+        contexts = [
+            LocalNetwork(
+                c, hop, name=f"local{hop}" if c.local_hop_samples else "local"
+            )(waveform, conditioning, train=train)
+            for hop in c.hops_samples
+        ]
+        local_context = contexts[0]
+        if c.local_hop_samples:
+            local_context = layers.CausalConv(c.features, 1, name="merge")(
+                jnp.concatenate(contexts, axis=-1)
+            )
         if c.network == "diccoser":
             x, y = local_context, None
         else:

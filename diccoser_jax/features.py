@@ -53,13 +53,13 @@ def frame_max(waveform: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def _mel_filterbank() -> np.ndarray:
-    """float32 ``[321 bins, 40 bands]``, Slaney's scale and area normalisation."""
+def _mel_filterbank(window_samples: int) -> np.ndarray:
+    """float32 ``[bins, 40 bands]``, Slaney's scale and area normalisation."""
     import librosa  # its filters take seconds to import, and raw audio needs none
 
     filters = librosa.filters.mel(
         sr=SAMPLE_RATE_HZ,
-        n_fft=MEL_WINDOW_SAMPLES,
+        n_fft=window_samples,
         n_mels=MEL_BANDS,
         fmin=0.0,
         fmax=MEL_MAX_HZ,
@@ -68,31 +68,35 @@ def _mel_filterbank() -> np.ndarray:
 
 
 @functools.cache
-def _periodic_hann() -> np.ndarray:
-    """float32 ``[640]``."""
-    phase = 2 * np.pi * np.arange(MEL_WINDOW_SAMPLES) / MEL_WINDOW_SAMPLES
+def _periodic_hann(window_samples: int) -> np.ndarray:
+    """float32 ``[window]``."""
+    phase = 2 * np.pi * np.arange(window_samples) / window_samples
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
-def log_mel(waveform: jax.Array) -> jax.Array:
-    """Log-mel spectrogram, 50 frames a second, in bel above silence.
+def log_mel(waveform: jax.Array, hop_samples: int = MEL_HOP_SAMPLES) -> jax.Array:
+    """Log-mel spectrogram, by default 50 frames a second, in bel above silence.
 
     Output frame j is ``log10(mel_power / MEL_FLOOR + 1)`` of the samples
     ``[320 j, 320 j + 640)`` of its argument. The offset makes digital silence exactly
-    zero, so that zero padding means silence to the layers above.
+    zero, so that zero padding means silence to the layers above. With another hop, the
+    window is twice that, and the floor, like the power of noise, in proportion to it.
 
     To respect the time contract the caller prepends the 320 samples before the
     waveform (zeros at its start): mel frame j then spans ``[320 (j-1), 320 (j+1))`` of
     the waveform, and mel frames 2t and 2t+1 end with or before output frame t.
 
     Args:
-      waveform: float ``[batch, 320 + 320 n]``.
+      waveform: float ``[batch, hop + hop n]``.
+      hop_samples: 320 is the paper's.
 
     Returns:
       ``[batch, n, 40]``.
     """
-    halves = waveform.reshape(waveform.shape[0], -1, MEL_HOP_SAMPLES)
+    window = 2 * hop_samples
+    halves = waveform.reshape(waveform.shape[0], -1, hop_samples)
     frames = jnp.concatenate([halves[:, :-1], halves[:, 1:]], axis=-1)
-    spectrum = jnp.fft.rfft(frames * _periodic_hann()[None, None])
+    spectrum = jnp.fft.rfft(frames * _periodic_hann(window)[None, None])
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    return jnp.log1p(power @ _mel_filterbank() / MEL_FLOOR) / np.float32(np.log(10))
+    floor = MEL_FLOOR * hop_samples / MEL_HOP_SAMPLES
+    return jnp.log1p(power @ _mel_filterbank(window) / floor) / np.float32(np.log(10))

@@ -199,22 +199,27 @@ class DelayLines:
             )
 
 
-def hear(module: nn.Module, waveform: jax.Array, frontend: str) -> jax.Array:
+def hear(
+    module: nn.Module,
+    waveform: jax.Array,
+    frontend: str,
+    hop_samples: int = features.MEL_HOP_SAMPLES,
+) -> jax.Array:
     """What the first layer of a network gets.
 
     Args:
       module: the bound module that owns the carry.
       waveform: ``[batch, samples]``.
       frontend: ``raw`` or ``log_mel``.
+      hop_samples: of log-mel, whose window is twice as long.
 
     Returns:
-      ``[batch, samples, 1]``, or ``[batch, samples / 320, 40]`` at 50 Hz.
+      ``[batch, samples, 1]``, or ``[batch, samples / hop, 40]``, at 50 Hz by default.
     """
     x = waveform[..., None]
     if frontend == "raw":
         return x
-    overlap = features.MEL_WINDOW_SAMPLES - features.MEL_HOP_SAMPLES
-    return features.log_mel(with_past(module, x, overlap)[..., 0])
+    return features.log_mel(with_past(module, x, hop_samples)[..., 0], hop_samples)
 
 
 class CausalConv(nn.Module):

@@ -14,6 +14,27 @@ from diccoser_jax import diccoser, layers
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 
+PARALLEL = [
+    pytest.param(
+        DiccoserConfig(
+            outputs=3,
+            window_frames=5,
+            network=network,
+            frontend=frontend,
+            features=8,
+            local_stacks=2,
+            local_dilations=(1, 3),
+            local_hop_samples=hops,
+        ),
+        id=f"{network}-{frontend}-{len(hops)}_local_networks",
+    )
+    for network, frontend, hops in [
+        ("diccoser", "raw", (160, 320, 640)),
+        ("diccoser_cs", "raw", (160, 320)),
+        ("diccoser_cs", "log_mel", (160, 320, 640)),
+        ("diccoser_cs_v2", "log_mel", (640, 160)),
+    ]
+]
 VARIANTS = [
     pytest.param(
         DiccoserConfig(
@@ -73,7 +94,7 @@ def _network(config):
     return model, {"params": variables["params"], **updates}
 
 
-@pytest.mark.parametrize("config", VARIANTS)
+@pytest.mark.parametrize("config", [*VARIANTS, *PARALLEL])
 def test_outputs_depend_on_the_receptive_field_and_nothing_else(config):
     """The gradient of one output frame shows which samples it depends on.
 
@@ -267,6 +288,9 @@ def test_conditioning_matters_and_must_match_the_config():
         ({"outputs": 0}, "outputs=0 must be at least 1"),
         ({"dropout_rate": 1.0}, "dropout_rate=1.0 must be in"),
         ({"local_stacks": 8}, "local_stacks=8.*up to 7"),
+        ({"local_hop_samples": (5, 7)}, r"local_hop_samples=\(5, 7\) must be diff"),
+        ({"local_hop_samples": (5, 5)}, r"different ones of \[640, 320, .*, 5\]"),
+        ({"local_hop_samples": (5,), "local_stacks": 6}, "6 stacks halve"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(setting, message):
@@ -292,6 +316,20 @@ def test_an_answer_is_the_mean_of_the_last_frames():
         chunk = waveform[:, start : start + 640]
         output, carry = apply({**variables, **carry}, chunk)
     np.testing.assert_allclose(output.pooled, expected, atol=1e-6)
+
+
+def test_each_local_network_has_a_say_in_the_context():
+    """One of them is silenced in turn: the context changes, at each level."""
+    model, variables = _network(PARALLEL[2].values[0])
+    waveform, _ = _waveform(model.config, 3)
+    apply = jax.jit(lambda v: model.apply(v, waveform).local_context)
+    contexts = [apply(variables)]
+    for hop in model.config.local_hop_samples:
+        params = dict(variables["params"])
+        params[f"local{hop}"] = jax.tree.map(jnp.zeros_like, params[f"local{hop}"])
+        contexts.append(apply({**variables, "params": params}))
+    for a, b in itertools.combinations(contexts, 2):
+        assert np.abs(a - b).max() > 1e-3
 
 
 def test_fewer_global_blocks_see_less():

@@ -30,6 +30,8 @@ VARIANTS = [
     dict(network="diccoser_cs", block="gated", local_conditioning=True),
     dict(network="diccoser_cs_v2", frontend="log_mel", block="gated"),
     dict(network="diccoser_cs", frontend="log_mel", local_conditioning=True),
+    dict(network="diccoser_cs", local_hop_samples=(160, 320, 640)),
+    dict(network="diccoser", frontend="log_mel", local_hop_samples=(160, 640)),
     dict(network="diccoser_cs", window_frames=1),
     dict(network="diccoser_cs", window_frames=8, compute_dtype="bfloat16"),
 ]
