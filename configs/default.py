@@ -78,6 +78,11 @@ def get_config() -> ml_collections.ConfigDict:
     # dropout on so many training batches; 0: keep the running ones of training.
     config.train.batch_stats_batches = 20
 
+    # Learning without labels (diccoser_jax/autoencoder.py).
+    config.autoencoder = ml_collections.ConfigDict()
+    config.autoencoder.frames_ahead = (0, 1, 5)  # 25 Hz frames whose log-mel is told
+    config.autoencoder.max_epochs = 40
+
     config.optimizer = ml_collections.ConfigDict()
     use_recipe(config, "tuned")
     return config

@@ -188,7 +188,7 @@ def _run_many(
     runs = [(seed, number) for seed in seeds for number in numbers]
     results, rows = [], []
     for i, (seed, number) in enumerate(runs, start=1):
-        name = f"fold{number}" + (f"-seed{seed}" if config.repeats > 1 else "")
+        name = run_name(number, seed, config.repeats)
         one = config.copy_and_resolve_references()
         one.fold, one.seed, one.repeats = str(number), seed, 1
         found = _begin(one, workdir / name)
@@ -211,6 +211,11 @@ def _run_many(
         parameters=results[0]["parameters"],
         statistics=statistics.summarise(everything, corpus.task, corpus.target_names),
     )
+
+
+def run_name(fold: int, seed: int, repeats: int) -> str:
+    """The folder, in that of a cross-validation, of one of its runs."""
+    return f"fold{fold}" + (f"-seed{seed}" if repeats > 1 else "")
 
 
 def _finish(

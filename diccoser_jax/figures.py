@@ -5,7 +5,7 @@ which stay apart for colour-blind readers; markers differ as well, for print.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,6 +20,10 @@ from diccoser_jax.calibration import Reliability
 DOTS_PER_INCH = 150
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+_FILLS = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999933"),
+    "#555555",
+)
 _MARKERS = (("o", _BLUE), ("s", _ORANGE), ("^", _GREEN), ("D", _GREY))
 _WIDTH = 9.6  # inches, of a page
 _COLUMNS = 5  # small pictures beside one another
@@ -456,57 +460,131 @@ def bars(
     means: Mapping[str, Sequence[float]],
     deviations: Mapping[str, Sequence[float]],
     printed: Mapping[str, Sequence[float | None]] | None = None,
+    chance: float | None = None,
 ) -> Figure:
-    """A panel for each measure, in it a bar for each system.
+    """For each measure a group of bars, one for each system, as in Figs. 5 to 7.
 
     Args:
       labels: Of the systems.
       means: For each measure the heights of the bars.
       deviations: For each measure what is drawn around them.
       printed: For each measure what a paper gives instead; None where it gives nothing.
+      chance: Score of guessing, of a measure ``ua``.
     """
-    figure = Figure(figsize=(_WIDTH, 1.2 + 0.36 * len(labels)))
-    panels = figure.subplots(1, len(means), squeeze=False, sharey=True)[0]
-    places = np.arange(len(labels))
-    for axes, measure in zip(panels, means):
-        values, around = np.array(means[measure]), np.array(deviations[measure])
-        axes.barh(places, values, xerr=around, color=_BLUE, alpha=0.75, height=0.62)
+    lines = -(-len(labels) // 4)  # of the legend
+    figure = Figure(figsize=(_WIDTH, 3.4 + 0.2 * lines))
+    axes = figure.subplots()
+    places = np.arange(len(means))
+    width = 0.84 / len(labels)
+    above = 0.0
+    for i, (label, (color, hatch)) in enumerate(zip(labels, _fills())):
+        heights = np.array([means[measure][i] for measure in means])
+        around = np.array([deviations[measure][i] for measure in means])
+        x = places + (i - (len(labels) - 1) / 2) * width
+        error = {"elinewidth": 1.1, "capsize": 2.5, "ecolor": "0.25"}
+        axes.bar(
+            x,
+            heights,
+            width * 0.9,
+            yerr=around if around.any() else None,
+            color=color,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
+            error_kw=error,
+            label=label,
+        )
         # Numbers stand at the foot of the bars, where no deviation crosses them.
-        for place, value in zip(places, values):
-            axes.text(0.01, place, f"{value:.3f}", va="center", color="white")
+        for place, height in zip(x, heights):
+            axes.annotate(
+                f"{height:.3f}",
+                (place, max(0.0, min(height, 0.0))),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                rotation=90 if len(labels) * len(means) > 12 else 0,
+                fontsize=8,
+                bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none"},
+                zorder=4,
+            )
         if printed:
-            known = [(x, y) for x, y in zip(printed[measure], places) if x is not None]
-            axes.plot(*zip(*known), "D", color=_ORANGE, label="the paper")
-        axes.set_title(measure)
-        axes.set_xlim(min(0, float((values - around).min())), None)
-        axes.grid(axis="y", visible=False)
-    panels[0].set_yticks(places, labels)
-    panels[0].set_ylim(len(labels) - 0.5, -0.5)
+            known = [
+                (place, printed[measure][i])
+                for place, measure in zip(x, means)
+                if printed[measure][i] is not None
+            ]
+            if known:
+                axes.plot(*zip(*known), "D", color="black", mec="white", ms=7, zorder=5)
+                above = max(above, *(value for _, value in known))
+        above = max(above, float((heights + around).max()))
+    handles, entries = axes.get_legend_handles_labels()
     if printed:
-        _legend_on_the_right(figure, panels[0])
+        handles.append(axes.plot([], [], "D", color="black", mec="white", ms=7)[0])
+        entries.append("the paper")
+    if chance is not None:
+        for place in places[[measure == "ua" for measure in means]]:
+            axes.plot([place - 0.46, place + 0.46], [chance] * 2, ":", color="0.2")
+    lowest = min(0.0, *(np.min(np.subtract(means[m], deviations[m])) for m in means))
+    axes.set_ylim(1.08 * lowest, 1.08 * above)
+    axes.set_xlim(-0.5, len(means) - 0.5)
+    axes.set_xticks(places, [_measure_title(measure) for measure in means])
+    axes.tick_params(axis="x", length=0, labelsize=10)
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel("CCC" if "ua" not in means else "accuracy")
+    figure.legend(handles, entries, loc="outside lower center", ncols=4)
     return figure
 
 
+def _measure_title(measure: str) -> str:
+    return measure.removeprefix("ccc_") if "_" in measure else measure.upper()
+
+
+def _fills() -> Iterator[tuple[str, str]]:
+    """Colours of Okabe and Ito, then the same again, hatched."""
+    for hatch in ("", "////", "...."):
+        for color in _FILLS:
+            yield color, hatch
+
+
 @_style
-def mean_curves(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> Figure:
+def convergence(
+    curves: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+) -> Figure:
     """How fast systems learn: thin lines for the runs of each, a thick one for all.
 
     Args:
-      curves: For each system its runs, a value for each epoch; some may end earlier.
-      title: What the values are.
+      curves: For each system its runs; for each run, under ``train_loss`` and
+        ``validation_score``, a value for each epoch. Some may end earlier.
     """
-    figure = Figure(figsize=(_WIDTH * 0.8, 3.4))
-    axes = figure.subplots()
-    for (label, runs), (_, color) in zip(curves.items(), _MARKERS):
-        for run in runs:
-            axes.plot(np.arange(1, len(run) + 1), run, color=color, alpha=0.25, lw=0.8)
-        shortest = min(len(run) for run in runs)
-        mean = np.mean([run[:shortest] for run in runs], axis=0)
-        axes.plot(np.arange(1, shortest + 1), mean, color=color, lw=2.4, label=label)
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.legend()
+    figure = Figure(figsize=(_WIDTH, 3.6))
+    panels = figure.subplots(1, 2)
+    titles = {"train_loss": "Training loss", "validation_score": "Validation score"}
+    for axes, (key, title) in zip(panels, titles.items()):
+        for (label, runs), (color, _) in zip(curves.items(), _fills()):
+            known = [run[key] for run in runs if run.get(key)]
+            if not known:
+                continue
+            for run in known:
+                axes.plot(
+                    np.arange(1, len(run) + 1), run, color=color, alpha=0.25, lw=0.8
+                )
+            shortest = min(map(len, known))
+            mean = np.mean([run[:shortest] for run in known], axis=0)
+            style = "." if shortest == 1 else "-"
+            axes.plot(
+                np.arange(1, shortest + 1),
+                mean,
+                style,
+                color=color,
+                lw=2.2,
+                label=label,
+            )
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    handles, entries = panels[1].get_legend_handles_labels()
+    figure.legend(handles, entries, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -517,27 +595,52 @@ def scatters(
     *,
     columns: int,
 ) -> Figure:
-    """Points on a plane, coloured by class.
+    """Points on a plane, coloured by class, or by a value.
 
     Args:
-      panels: For each title points `[points, 2]` and their classes, int `[points]`.
-      names: Of the classes.
+      panels: For each title points `[points, 2]` and their classes, int `[points]`, or
+        values, float `[points]` in [-1, 1].
+      names: Of the classes; of values, the one name.
       columns: Panels beside one another.
     """
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(_WIDTH, 0.5 + rows * _WIDTH / columns))
+    side = min(3.2, _WIDTH / columns)
+    figure = Figure(figsize=(max(5.0, columns * side), 0.6 + rows * side))
     grid = figure.subplots(rows, columns, squeeze=False)
-    colors = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors
-    for axes, (title, (points, classes)) in zip(grid.flat, panels.items()):
-        for i, name in enumerate(names):
-            axes.scatter(*points[classes == i].T, s=6, color=colors[i], label=name)
-        axes.set_title(title, fontsize=8)
-        axes.set_xticks([])
-        axes.set_yticks([])
+    for axes, (title, (points, colors)) in zip(grid.flat, panels.items()):
+        if np.issubdtype(colors.dtype, np.floating):
+            shades = axes.scatter(
+                *points.T, s=10, c=colors, cmap="coolwarm", vmin=-1, vmax=1
+            )
+        else:
+            for i, (color, marker) in zip(range(len(names)), _dots()):
+                axes.scatter(
+                    *points[colors == i].T,
+                    s=13,
+                    color=color,
+                    marker=marker,
+                    alpha=0.8,
+                    linewidth=0,
+                    label=names[i],
+                )
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelbottom=False, labelleft=False, length=0)
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(names), markerscale=2.5
-    )
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=4, markerscale=2
+        )
+    else:
+        figure.colorbar(
+            shades, ax=grid.ravel().tolist(), label=names[0], shrink=0.8, aspect=30
+        )
     return figure
+
+
+def _dots() -> Iterator[tuple[str, str]]:
+    """Colours and markers of classes."""
+    for markers in ("os^D", "v<>P", "X*hp"):
+        for i, color in enumerate(_FILLS):
+            yield color, markers[i % len(markers)]

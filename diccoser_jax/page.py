@@ -16,9 +16,10 @@ from diccoser_jax import figures
 
 @dataclasses.dataclass(frozen=True)
 class Heading:
-    """Begins a section, which lasts until the next one."""
+    """Begins a section, which lasts until the next one of its level, 2 or 3."""
 
     text: str
+    level: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +129,8 @@ def _escape(value: Any) -> str:
 
 def _markdown(block: Block) -> Iterator[str]:
     match block:
-        case Heading(text):
-            yield f"## {_escape(text)}"
+        case Heading(text, level):
+            yield f"{'#' * level} {_escape(text)}"
         case Text(text):
             yield _escape(text)
         case Bullets(items):
@@ -246,7 +247,7 @@ summary { cursor: pointer; color: var(--accent); }
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
     """The page as one HTML file that needs nothing beside it, and no network."""
-    headings = [block for block in blocks if isinstance(block, Heading)]
+    headings = [b for b in blocks if isinstance(b, Heading) and b.level == 2]
     links = "\n".join(
         f'<a href="#{_anchor(h.text)}">{html.escape(h.text)}</a>' for h in headings
     )
@@ -277,8 +278,9 @@ def _anchor(text: str) -> str:
 
 def _html(block: Block) -> Iterator[str]:
     match block:
-        case Heading(text):
-            yield f'<h2 id="{_anchor(text)}">{html.escape(text)}</h2>'
+        case Heading(text, level):
+            name = f'id="{_anchor(text)}"'
+            yield f"<h{level} {name}>{html.escape(text)}</h{level}>"
         case Text(text):
             yield f"<p>{html.escape(text)}</p>"
         case Bullets(items):

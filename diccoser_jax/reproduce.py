@@ -1,15 +1,17 @@
 r"""The tables and figures of the paper, and ablations beyond it, on any corpus.
 
-What there is, and what it costs:
-  python -m diccoser_jax.reproduce --list
+What there is, and what it costs; the corpus need not be there yet:
+  python -m diccoser_jax.reproduce --list --config=configs/emodb.py
 
 One of them, here on EmoDB; the same command again goes on where it stopped:
   python -m diccoser_jax.reproduce --experiment=fig5 --config=configs/emodb.py \
       --config.data.manual_dir=DIR --workdir=DIR
 
-Experiments share their training runs in WORKDIR/runs, so that one workdir for all of
-them trains each network once. Every experiment leaves <name>.md, <name>.html,
-<name>.json and pictures. --config.fold=0 is a quick look at one fold, and
+Several: --experiment=fig5,table3; groups: ablations, all. Experiments share their
+training runs in WORKDIR/runs, so that one workdir for all of them trains each network
+once. Every experiment leaves <name>.md, <name>.html, <name>.json and pictures.
+--config.fold=0 is a quick look at one fold, whose runs a later one at all folds shares;
+--raw_folds=1 runs one fold of the networks on raw samples and all of the others;
 --config.repeats=3 repeats each run with other seeds.
 """
 
@@ -30,11 +32,16 @@ import scipy.stats
 from absl import app, flags, logging
 from flax import linen as nn
 
+from configs import default
+from data_prep.continuous import __main__ as continuous
 from data_prep.continuous import composition
 from data_prep.corpus import CorpusError
+from data_prep.synthetic import synthesis
 from diccoser_jax import (
+    autoencoder,
     complexity,
     data,
+    estimates,
     evaluate,
     experiment,
     figures,
@@ -48,218 +55,44 @@ from diccoser_jax import (
     traditional,
     train,
 )
-from diccoser_jax.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioError
+from diccoser_jax import config as config_lib
+from diccoser_jax.audio import (
+    FRAME_RATE_HZ,
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HZ,
+    AudioError,
+)
 from diccoser_jax.cnn_lstm import CnnLstm
+from diccoser_jax.comparisons import ABLATIONS, COMPARISONS, NETWORKS, System
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import FRONTENDS, receptive_field_samples
 from diccoser_jax.predictions import Predictions
 
-NETWORKS = {
-    "DiCCOSER": {"model.network": "diccoser"},
-    "CS-V2 max": {"model.network": "diccoser_cs_v2", "model.aggregation": "max"},
-    "CS max": {"model.network": "diccoser_cs", "model.aggregation": "max"},
-    "CS rms": {"model.network": "diccoser_cs", "model.aggregation": "rms"},
-    "CNN-LSTM": {"model.network": "cnn_lstm"},
-}
-PAPER_CORPORA = {"recola": "RECOLA", "iemocap": "IEMOCAP"}
 
-
-@dataclasses.dataclass(frozen=True)
-class System:
-    """A network that is cross-validated.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What the cross-validation of a system gave.
 
     Attributes:
-      network: a key of ``NETWORKS``.
-      frontend: ``raw`` or ``log_mel``; None for that of the configuration.
-      augmented: whether training is augmented as the configuration says, or not at all.
-      change: what is different besides, in a word; '' for nothing.
-      overrides: keys of the configuration that make the change.
+      label: what tables and pictures call it.
+      folders: of its training runs, one for each fold and seed.
+      answers: on all test recordings of its folds.
+      of_folds: how many folds the plan has.
+      parameters: of the network; None for other systems.
+      seconds: that training took, all runs together.
     """
 
-    network: str
-    frontend: str | None = None
-    augmented: bool = True
-    change: str = ""
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    label: str
+    folders: Sequence[pathlib.Path]
+    answers: Predictions
+    of_folds: int
+    parameters: int | None
+    seconds: float
 
-    def label(self, *, frontend: bool = False) -> str:
-        """What tables and pictures call it, with its frontend if that is wanted."""
-        return self.network + "".join(
-            f", {part}"
-            for part in (
-                self.frontend if frontend else None,
-                None if self.augmented else "no augmentation",
-                self.change,
-            )
-            if part
-        )
-
-    def configure(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        """A copy of the configuration, for this network."""
-        config = config.copy_and_resolve_references()
-        overrides = {**NETWORKS[self.network], **self.overrides}
-        if self.frontend:
-            overrides["model.frontend"] = self.frontend
-        if not self.augmented:
-            overrides |= {f"augmentation.{key}": 0.0 for key in config.augmentation}
-            # Regression is augmented by windows that overlap (section 4.2.3).
-            overrides["data.shift_seconds"] = config.data.window_seconds
-            overrides["data.data_dir"] = f"{config.data.data_dir}/no_overlap"
-        config.update_from_flattened_dict(overrides)
-        return config
-
-    def folder(self, config: ml_collections.ConfigDict) -> str:
-        """The name of its runs, of which several experiments can make use."""
-        name = f"{self.network}, {config.model.frontend}"
-        if not self.augmented:
-            name += ", no augmentation"
-        if self.change:
-            name += f", {self.change}"
-        return name.lower().replace(", ", "-").replace(" ", "_")
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """What the paper reports: that one system is better than another."""
-
-    better: int  # index of a system
-    worse: int
-    words: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Systems side by side.
-
-    Attributes:
-      title: of the page and the picture.
-      systems: from left to right.
-      claims: what is tested.
-      paper: for the paper's corpora, the scores that its text gives: for each system
-        arousal and valence, or WA and UA; None where it gives none.
-      task: the only task that it makes sense for, or None.
-    """
-
-    title: str
-    systems: Sequence[System]
-    claims: Sequence[Claim]
-    paper: Mapping[str, Sequence[tuple[float | None, float | None]]] = (
-        dataclasses.field(default_factory=dict)
-    )
-    task: str | None = None
-
-
-_NONE = (None, None)
-
-FIG5 = Comparison(
-    "Four variants of the network (Fig. 5)",
-    [System("DiCCOSER"), System("CS-V2 max"), System("CS max"), System("CS rms")],
-    [
-        Claim(3, 0, "context stacking helps: CS rms is better than DiCCOSER"),
-        Claim(2, 0, "context stacking helps: CS max is better than DiCCOSER"),
-        Claim(1, 0, "CS-V2 max is better than DiCCOSER, a little"),
-        Claim(2, 1, "CS max is better than CS-V2 max"),
-        Claim(3, 2, "RMS is better than the maximum: CS rms than CS max"),
-    ],
-    {
-        "recola": [_NONE, _NONE, _NONE, (0.746, 0.506)],
-        "iemocap": [_NONE, (None, 0.521), (None, 0.527), (0.641, 0.536)],
-    },
-)
-FIG6 = Comparison(
-    "The CNN-LSTM, and augmentation (Fig. 6)",
-    [
-        System("CNN-LSTM", augmented=False),
-        System("CNN-LSTM"),
-        System("CS rms", augmented=False),
-        System("CS rms"),
-    ],
-    [
-        Claim(3, 1, "CS rms is better than the CNN-LSTM, both augmented"),
-        Claim(2, 0, "CS rms is better than the CNN-LSTM, neither augmented"),
-        Claim(3, 2, "augmentation helps CS rms"),
-        Claim(1, 0, "augmentation helps the CNN-LSTM"),
-    ],
-    {
-        "recola": [(0.613, 0.412), (0.681, 0.449), (0.734, 0.484), (0.746, 0.506)],
-        "iemocap": [(0.578, None), (0.586, 0.526), (0.635, 0.523), (0.641, 0.536)],
-    },
-)
-FIG7 = Comparison(
-    "Raw samples and log-mel (Fig. 7)",
-    [
-        System(network, frontend)
-        for network in ("CNN-LSTM", "DiCCOSER", "CS rms")
-        for frontend in FRONTENDS
-    ],
-    [
-        Claim(1, 0, "log-mel helps the CNN-LSTM"),
-        Claim(3, 2, "log-mel helps DiCCOSER, slightly"),
-        Claim(5, 4, "log-mel helps CS rms, slightly"),
-        Claim(5, 1, "CS rms is better than the CNN-LSTM on log-mel"),
-        Claim(4, 0, "CS rms is better than the CNN-LSTM on raw samples"),
-        Claim(5, 3, "CS rms is better than DiCCOSER on log-mel"),
-    ],
-    {
-        "recola": [
-            *((0.681, 0.449), _NONE, _NONE),
-            *((0.749, 0.492), (0.746, 0.506), (0.751, 0.498)),
-        ],
-        "iemocap": [
-            *((0.586, 0.526), (None, 0.566), _NONE),
-            *((None, 0.555), (0.641, 0.536), (0.658, 0.567)),
-        ],
-    },
-)
-
-
-def _ablation(change: str, task: str | None = None, **overrides: Any) -> Comparison:
-    """The network of the configuration, and one that differs in one thing."""
-    keys = {key.replace("__", "."): value for key, value in overrides.items()}
-    return Comparison(
-        f"Ablation: {change}",
-        [System("CS rms"), System("CS rms", change=change, overrides=keys)],
-        [Claim(0, 1, f"CS rms is better as it is than with {change}")],
-        task=task,
-    )
-
-
-ABLATIONS = {
-    "gated": _ablation("WaveNet's gated block", model__block="gated"),
-    "dropout_last": _ablation(
-        "dropout after the ReLU, not before batch norm", model__block="dropout_last"
-    ),
-    "batch_stats": _ablation(
-        "the running statistics of training", train__batch_stats_batches=0
-    ),
-    "pooled_ccc": _ablation(
-        "one CCC over the whole batch",
-        "regression",
-        train__regression_loss="pooled_ccc",
-    ),
-    "squared_error": _ablation(
-        "the squared error", "regression", train__regression_loss="squared_error"
-    ),
-}
-_BLOCKS = (2, 4, 6)  # see 0.2, 0.7 and 2.6 s of global context
-
-RECEPTIVE_FIELD = Comparison(
-    "Ablation: the receptive field of the global network",
-    [
-        *(
-            System("CS rms", change=f"{n} blocks", overrides={"model.global_blocks": n})
-            for n in _BLOCKS
-        ),
-        System("CS rms"),
-    ],
-    [
-        Claim(len(_BLOCKS), i, f"all blocks are better than {n}")
-        for i, n in enumerate(_BLOCKS)
-    ],
-)
-ABLATIONS["receptive_field"] = RECEPTIVE_FIELD
-
-COMPARISONS = {"fig5": FIG5, "fig6": FIG6, "fig7": FIG7, **ABLATIONS}
+    @property
+    def folds(self) -> list[int]:
+        """Numbers of the folds that were run."""
+        return np.unique(self.answers.folds).tolist()
 
 
 class Reproduction:
@@ -269,6 +102,8 @@ class Reproduction:
       config: as in ``configs/default.py``; each experiment changes what it compares.
       workdir: for the runs, and what the experiments say of them.
       command: how to repeat this, for the pages.
+      raw_folds: so many folds for networks on raw samples, which take longest; None:
+        all that the configuration asks for.
     """
 
     def __init__(
@@ -276,36 +111,84 @@ class Reproduction:
         config: ml_collections.ConfigDict,
         workdir: pathlib.Path,
         command: str = "",
+        raw_folds: int | None = None,
     ):
         self.config, self.workdir, self.command = config, workdir, command
+        self.raw_folds = raw_folds
         self.corpus = experiment.prepare(config)
+        self.plan = experiment.make_plan(config, self.corpus)
+        if config.fold != experiment.ALL:
+            experiment.choose_fold(config, self.plan)
         self.measures = list(
             statistics.measures(self.corpus.task, self.corpus.target_names)
         )
 
-    def run(self, system: System) -> tuple[pathlib.Path, dict[str, Any], Predictions]:
-        """Cross-validates a system, unless that is done.
+    def folds(self, frontend: str = "") -> list[int]:
+        """Numbers of the folds to run, for a network with this frontend."""
+        if self.config.fold != experiment.ALL:
+            return [int(self.config.fold)]
+        numbers = list(range(len(self.plan)))
+        return numbers[: self.raw_folds] if frontend == "raw" else numbers
 
-        Returns:
-          The folder of its runs, their results, and all answers on test recordings.
-        """
-        config = system.configure(self.config)
+    def run(self, system: System, label: str = "") -> Run:
+        """Cross-validates a system, as far as that is not done."""
+        config = system.configure(self.config, self.corpus.task)
         folder = self.workdir / "runs" / system.folder(config)
-        if not (folder / "results.json").exists():
-            print(f"{system.label(frontend=True)}: {folder}", file=sys.stderr)
-        results = experiment.run(config, folder, self.command)
-        return folder, results, predictions.load(folder / "predictions.npz")
+        numbers = self.folds(config.model.frontend)
+        every_fold = self.config.fold == experiment.ALL and len(numbers) == len(
+            self.plan
+        )
+        seeds = range(config.seed, config.seed + config.repeats)
+        names = {
+            experiment.run_name(number, seed, config.repeats): (number, seed)
+            for seed in seeds
+            for number in numbers
+        }
+        if every_fold:
+            self._finish(config, folder)
+        else:
+            for name, (number, seed) in names.items():
+                one = config.copy_and_resolve_references()
+                one.fold, one.seed, one.repeats = str(number), seed, 1
+                self._finish(one, folder / name)
+        folders = [folder / name for name in names]
+        results = [report.read_results(run / "results.json") for run in folders]
+        return Run(
+            label or system.label(frontend=True),
+            folders,
+            predictions.concatenate(
+                [predictions.load(run / "predictions.npz") for run in folders]
+            ),
+            len(self.plan),
+            results[0]["parameters"],
+            sum(found["seconds"] for found in results),
+        )
+
+    def _finish(self, config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
+        if (folder / "results.json").exists():
+            config_lib.check_same(config, folder / "config.json")
+        else:
+            print(f"Runs of {folder}", file=sys.stderr)
+            experiment.run(config, folder, self.command)
 
     def write(
         self, name: str, title: str, blocks: Sequence[page.Block], found: dict[str, Any]
     ) -> pathlib.Path:
         """Writes the page of an experiment, its pictures and its numbers."""
+        found = {
+            "experiment": name,
+            "title": title,
+            "command": self.command,
+            "corpus": self.corpus.name,
+            "task": self.corpus.task,
+            "config": json.loads(self.config.to_json()),
+            **found,
+        }
         title = f"{title}: {self.corpus.name}"
         blocks = [*blocks, page.Heading("To repeat"), page.Code(self.command)]
         self.workdir.mkdir(parents=True, exist_ok=True)
         for picture in page.pictures(blocks):
             files.replace(self.workdir / f"{picture.name}.png", picture.png)
-        found = {"experiment": name, "command": self.command, **found}
         content = json.dumps(found, indent=2) + "\n"
         files.replace(self.workdir / f"{name}.json", content.encode())
         html = self.workdir / f"{name}.html"
@@ -331,48 +214,114 @@ def compare(reproduction: Reproduction, name: str) -> pathlib.Path:
             f"{name} is about {comparison.task}; {corpus.name} is a corpus of "
             f"{corpus.task}."
         )
-    runs = [reproduction.run(system) for system in comparison.systems]
     frontend = len({system.frontend for system in comparison.systems}) > 1
-    labels = [system.label(frontend=frontend) for system in comparison.systems]
-    paper = comparison.paper.get(corpus.name)
-    rows = [
-        _row(reproduction, label, results, answers)
-        for label, (_, results, answers) in zip(labels, runs)
+    runs = [
+        reproduction.run(system, system.label(frontend=frontend))
+        for system in comparison.systems
     ]
-    tests = []
-    for claim in comparison.claims:
-        better, worse = (runs[i][2] for i in (claim.better, claim.worse))
-        found = statistics.paired_test(better, worse)
-        tests.append({"claim": claim.words, "holds": _holds(found), **found})
-    found = {
-        "protocol": runs[0][1]["protocol"]["id"],
-        "systems": rows,
-        "tests": tests,
-        "paper": paper,
-    }
+    claims = [(runs[c.better], runs[c.worse], c.words) for c in comparison.claims]
+    runs += _ceiling(reproduction, runs)
+    printed = _printed(reproduction, comparison.paper.get(corpus.name))
+    found = _findings(reproduction, runs, claims, printed)
     return reproduction.write(
         name,
         comparison.title,
-        list(_comparison_page(reproduction, name, comparison, runs, found)),
+        list(_comparison_page(reproduction, name, comparison.title, runs, found)),
         found,
     )
 
 
-def _row(
+def _ceiling(reproduction: Reproduction, runs: Sequence[Run]) -> list[Run]:
+    """Where labels were computed: what could be said by measurement without error."""
+    longest = max(runs, key=lambda run: len(run.folds))
+    first = longest.answers.seeds == longest.answers.seeds.min()
+    answers = longest.answers[first]
+    settings = reproduction.config.data
+    parts = list(answers.by_recording())
+    if settings.dataset == "synthetic/regression":
+        said = [synthesis.heard_exactly(p.targets, FRAME_RATE_HZ) for p in parts]
+    elif settings.dataset == "continuous" and settings.manual_dir:
+        folder = pathlib.Path(settings.manual_dir).expanduser()
+        made = continuous.heard_exactly(folder, settings.delay_seconds)
+        said = [made[part.recordings[0]] for part in parts]
+    else:
+        return []
+    outputs = np.concatenate(said)
+    return [
+        dataclasses.replace(
+            longest,
+            label=_CEILING,
+            folders=[],
+            answers=dataclasses.replace(answers, outputs=outputs),
+            parameters=None,
+            seconds=0.0,
+        )
+    ]
+
+
+def _printed(
     reproduction: Reproduction,
-    label: str,
-    results: Mapping[str, Any],
-    answers: Predictions,
+    paper: Sequence[tuple[float | None, float | None]] | None,
+) -> list[dict[str, float | None]] | None:
+    """The scores of the paper's text, by measure, for each system."""
+    if not paper:
+        return None
+    # The paper's text gives WA before UA.
+    order = ["wa", "ua"]
+    if reproduction.corpus.task == "regression":
+        order = ["ccc_arousal", "ccc_valence"]
+    return [dict(zip(order, scores)) for scores in paper]
+
+
+def _findings(
+    reproduction: Reproduction,
+    runs: Sequence[Run],
+    claims: Sequence[tuple[Run, Run, str]],
+    printed: Sequence[Mapping[str, float | None]] | None = None,
 ) -> dict[str, Any]:
-    corpus = reproduction.corpus
-    summary = statistics.summarise(answers, corpus.task, corpus.target_names)
+    """JSON-able: what a page of a comparison is made of.
+
+    Args:
+      reproduction: where.
+      runs: from left to right.
+      claims: that the first run is better than the second, in words.
+      printed: what the paper gives.
+    """
+    protocol = experiment.protocol(reproduction.config, reproduction.corpus, {}, {})
     return {
-        "system": label,
-        "parameters": results["parameters"],
-        "seconds": results["seconds"],
-        "runs": len(results["folds"]),
+        "protocol": protocol["id"],
+        "systems": [_row(reproduction, run) for run in runs],
+        "tests": [_test(*claim) for claim in claims],
+        "paper": printed,
+    }
+
+
+def _row(reproduction: Reproduction, run: Run) -> dict[str, Any]:
+    corpus = reproduction.corpus
+    summary = statistics.summarise(run.answers, corpus.task, corpus.target_names)
+    return {
+        "system": run.label,
+        "parameters": run.parameters,
+        "seconds": run.seconds,
+        "runs": len(run.folders),
+        "folds": len(run.folds),
+        "of_folds": run.of_folds,
         "measures": summary["measures"],
     }
+
+
+def _test(better: Run, worse: Run, words: str) -> dict[str, Any]:
+    """Whether a claim holds, on the folds that both systems were run on."""
+    both = sorted(set(better.folds) & set(worse.folds))
+    a, b = (
+        run.answers[np.isin(run.answers.folds, both)] if both else run.answers[:0]
+        for run in (better, worse)
+    )
+    speakers = len(np.unique(a.speakers))
+    if speakers < 2:
+        return {"claim": words, "holds": "not testable: needs two speakers"}
+    found = statistics.paired_test(a, b)
+    return {"claim": words, "holds": _holds(found), "folds": len(both), **found}
 
 
 def _holds(test: Mapping[str, Any]) -> str:
@@ -385,86 +334,138 @@ def _holds(test: Mapping[str, Any]) -> str:
 def _comparison_page(
     reproduction: Reproduction,
     name: str,
-    comparison: Comparison,
-    runs: Sequence[tuple[pathlib.Path, dict[str, Any], Predictions]],
+    title: str,
+    runs: Sequence[Run],
     found: Mapping[str, Any],
 ) -> Iterator[page.Block]:
-    measures = reproduction.measures
-    yield from _scores(found["systems"], measures)
-    labels = [row["system"] for row in found["systems"]]
+    systems, paper = found["systems"], found["paper"]
+    measures = list(reproduction.measures)
+    if reproduction.corpus.task == "classification":
+        measures.reverse()  # the paper's figures show WA, then UA
+    yield from partial(systems)
+    yield from scores(systems, paper)
+    labels = [row["system"] for row in systems]
     means, deviations = (
-        {
-            measure: [row["measures"][measure][key] or 0.0 for row in found["systems"]]
-            for measure in measures
-        }
+        {m: [row["measures"][m][key] or 0.0 for row in systems] for m in measures}
         for key in ("mean", "std")
     )
-    printed = None
-    if found["paper"]:
-        # The paper's text gives WA before UA.
-        order = [1, 0] if reproduction.corpus.task == "classification" else [0, 1]
-        printed = {
-            measure: [scores[i] for scores in found["paper"]]
-            for measure, i in zip(measures, order)
-        }
+    printed = {m: [row[m] for row in paper] for m in measures} if paper else None
+    chance = None
+    if reproduction.corpus.task == "classification":
+        chance = 1 / len(reproduction.corpus.target_names)
     yield page.Picture(
         name,
-        figures.png(figures.bars(labels, means, deviations, printed)),
-        f"{comparison.title}: {', '.join(measures)} of {', '.join(labels)}",
+        figures.png(figures.bars(labels, means, deviations, printed, chance)),
+        f"{title}: {', '.join(measures)} of {', '.join(labels)}",
         "Mean over folds, and the standard deviation between them."
-        + (" Diamonds: what the paper's text reports." if printed else ""),
+        + (" Diamonds: what the paper's text reports." if printed else "")
+        + (" Dotted: the UA of guessing." if chance else ""),
     )
-    if name in ABLATIONS:
-        curves = {
-            label: _validation_curves(folder, results)
-            for label, (folder, results, _) in zip(labels, runs)
-        }
+    curves = {run.label: _curves(run) for run in runs}
+    if name in ABLATIONS and any(map(any, curves.values())):
         yield page.Picture(
             f"{name}_curves",
-            figures.png(figures.mean_curves(curves, "validation score")),
-            "Validation score over epochs",
-            "Each line is a fold; the thick one is their mean.",
+            figures.png(figures.convergence(curves)),
+            "Training loss and validation score over epochs",
+            "Thin lines are runs; the thick one is their mean, as long as all of them "
+            "train. Losses of different kinds are not comparable.",
         )
-    yield page.Heading("What the paper reports, here")
-    yield page.Text(
-        "Paired by speaker: the difference of each speaker's score, and the p value of "
-        "a sign-flip test. Below 5 % a difference counts; without that, it is noise."
+    yield page.Heading("What is claimed, and what is found here")
+    yield from tests(found["tests"])
+    yield page.Text(f"Protocol: {found['protocol']}.")
+
+
+def partial(systems: Sequence[Mapping[str, Any]]) -> Iterator[page.Block]:
+    """Says which systems were not run on all folds."""
+    partial = [row for row in systems if row["folds"] < row["of_folds"]]
+    if not partial:
+        return
+    names = "; ".join(
+        f"{row['system']}: {row['folds']} of {row['of_folds']}" for row in partial
     )
+    yield page.Text(
+        f"Not on all folds: {names}. A mean over some folds is not comparable with one "
+        "over all; differences below are taken on the folds that both systems have."
+    )
+
+
+def tests(found: Sequence[Mapping[str, Any]]) -> Iterator[page.Block]:
+    """The table of what is claimed, as `Reproduction.write` keeps it."""
     yield page.Table(
         ["claim", "holds", "difference", "95 % interval", "p", "speakers"],
         [
             (
                 test["claim"],
                 test["holds"],
-                f"{test['difference']:+.3f}",
-                "{:+.3f} to {:+.3f}".format(*test["interval"]),
-                f"{test['p_value']:.3f}",
-                test["pairs"],
+                *(
+                    (
+                        f"{test['difference']:+.3f}",
+                        "{:+.3f} to {:+.3f}".format(*test["interval"]),
+                        f"{test['p_value']:.3f}",
+                        test["pairs"],
+                    )
+                    if "p_value" in test
+                    else ("", "", "", "")
+                ),
             )
-            for test in found["tests"]
+            for test in found
         ],
     )
-    yield page.Text(f"Protocol: {found['protocol']}.")
+    yield page.Text(
+        "Paired by speaker: the mean difference of the speakers' "
+        f"{found[0].get('measure', 'scores') if found else 'scores'}, and the p value "
+        "of a sign-flip test. Below 5 % a difference counts; without that, it is "
+        "noise. p values are not corrected for the number of claims."
+    )
 
 
-def _scores(
-    rows: Sequence[Mapping[str, Any]], measures: Sequence[str]
+def scores(
+    rows: Sequence[Mapping[str, Any]],
+    paper: Sequence[Mapping[str, float | None]] | None = None,
 ) -> Iterator[page.Block]:
-    """A table of systems and their scores."""
+    """A table of systems and their scores, as `Reproduction.write` keeps them."""
+    measures = list(rows[0]["measures"])
+    header = ["system"]
+    for measure in measures:
+        header += [_measure_name(measure)] + (["paper"] if paper else [])
     yield page.Heading("Scores")
     yield page.Table(
-        ["system", *measures, "parameters", "runs", "minutes"],
+        [*header, "folds", "runs", "parameters", "minutes"],
         [
             (
                 row["system"],
-                *(_score(row["measures"][measure]) for measure in measures),
-                f"{row['parameters']:,}" if row["parameters"] else "",
+                *(
+                    cell
+                    for measure in measures
+                    for cell in (
+                        _score(row["measures"][measure]),
+                        *([_optional(paper[i][measure])] if paper else []),
+                    )
+                ),
+                row["folds"],
                 row["runs"],
-                f"{row['seconds'] / 60:.0f}",
+                f"{row['parameters']:,}" if row["parameters"] else "",
+                f"{row['seconds'] / 60:.1f}",
             )
-            for row in rows
+            for i, row in enumerate(rows)
         ],
     )
+    if rows[-1]["system"] == _CEILING:
+        yield page.Text(
+            "Labels of this corpus were computed. The ceiling is what they permit one "
+            "who measures without error what is heard, and knows nothing of what is "
+            "to come."
+        )
+
+
+def _measure_name(measure: str) -> str:
+    if measure.startswith("ccc_"):
+        return f"CCC, {measure.removeprefix('ccc_')}"
+    return measure.upper()
+
+
+def _optional(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _score(found: Mapping[str, Any]) -> str:
@@ -472,20 +473,27 @@ def _score(found: Mapping[str, Any]) -> str:
     return f"{found['mean']:.3f}{deviation}"
 
 
-def _validation_curves(
-    folder: pathlib.Path, results: Mapping[str, Any]
-) -> list[list[float]]:
-    """The validation score of each epoch, for each run."""
-    logs = [path.parent / "metrics.jsonl" for path in folder.glob("**/predictions.npz")]
-    return [
-        [r["validation_score"] for r in report.read_metrics(log) if _validated(r)]
-        for log in sorted(logs)
-        if log.exists()
-    ]
-
-
-def _validated(record: Mapping[str, Any]) -> bool:
-    return record.get("validation_score") is not None
+def _curves(run: Run) -> list[dict[str, list[float]]]:
+    """For each run, its mean training loss and its validation score by epoch."""
+    curves = []
+    for folder in run.folders:
+        records = report.read_metrics(folder / "metrics.jsonl")
+        by_epoch = {
+            key: {
+                epoch: np.mean(values)
+                for epoch in sorted({r["epoch"] for r in records})
+                if (
+                    values := [
+                        r[key]
+                        for r in records
+                        if r["epoch"] == epoch and r.get(key) is not None
+                    ]
+                )
+            }
+            for key in ("train_loss", "validation_score")
+        }
+        curves.append({k: list(v.values()) for k, v in by_epoch.items() if v})
+    return curves
 
 
 # Table 3: what the networks cost.
@@ -499,7 +507,9 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
     rows = []
     for network in ("DiCCOSER", "CS rms", "CNN-LSTM"):
         for frontend in FRONTENDS:
-            config = System(network, frontend).configure(reproduction.config)
+            config = System(network, frontend).configure(
+                reproduction.config, reproduction.corpus.task
+            )
             model = train.create_model(
                 config.model, outputs=outputs, window_frames=frames
             )
@@ -521,40 +531,49 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
                     "real_time_factor": _inference_seconds(model, waveform) / seconds,
                 }
             )
-    largest = {row["network"]: row["parameters"] for row in rows}
-    blocks = [
-        page.Heading("Networks"),
-        page.Table(
-            [
-                *("network", "parameters", "of the CNN-LSTM"),
-                *("million multiply-adds a second", "receptive field, s"),
-                "times faster than real time",
-            ],
-            [
-                (
-                    row["network"],
-                    f"{row['parameters']:,}",
-                    f"{row['parameters'] / _baseline(largest, row['network']):.0%}",
-                    f"{row['multiply_adds_per_second'] / 1e6:,.0f}",
-                    _receptive_field(row["receptive_field_seconds"]),
-                    f"{1 / row['real_time_factor']:,.0f}",
-                )
-                for row in rows
-            ],
-        ),
-        page.Text(
-            f"Windows of {seconds:g} s, {outputs} outputs. The speed is that of one "
-            f"window at a time, the median of {_REPETITIONS}, on "
-            f"{jax.devices()[0].device_kind}. The CNN-LSTM hears the whole window, "
-            "what is to come included."
-        ),
-    ]
-    return reproduction.write(
-        name, "Parameters and cost (Table 3)", blocks, {"networks": rows}
+    device = jax.devices()[0].device_kind
+    found = {
+        "networks": rows,
+        "window_seconds": seconds,
+        "outputs": outputs,
+        "device": device,
+    }
+    blocks = [page.Heading("Networks"), *networks(found)]
+    return reproduction.write(name, "Parameters and cost (Table 3)", blocks, found)
+
+
+def networks(found: Mapping[str, Any]) -> Iterator[page.Block]:
+    """The table of what networks cost, as `Reproduction.write` keeps it."""
+    parameters = {row["network"]: row["parameters"] for row in found["networks"]}
+    yield page.Table(
+        [
+            *("network", "parameters", "of the CNN-LSTM"),
+            *("million multiply-adds a second", "receptive field, s"),
+            "times faster than real time",
+        ],
+        [
+            (
+                row["network"],
+                f"{row['parameters']:,}",
+                f"{row['parameters'] / _baseline(parameters, row['network']):.0%}",
+                f"{row['multiply_adds_per_second'] / 1e6:,.0f}",
+                _receptive_field(row["receptive_field_seconds"]),
+                f"{1 / row['real_time_factor']:,.0f}",
+            )
+            for row in found["networks"]
+        ],
+    )
+    yield page.Text(
+        f"Windows of {found['window_seconds']:g} s, {found['outputs']} outputs. The "
+        f"speed is that of one window at a time, the median of {_REPETITIONS}, on "
+        f"{found['device']}. The CNN-LSTM hears the whole window, what is to come "
+        "included."
     )
 
 
 _REPETITIONS = 9
+_CEILING = "ceiling"
+_NOTHING = "\u2013"  # for a number that does not exist
 
 
 def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
@@ -580,125 +599,187 @@ def _receptive_field(seconds: float | None) -> str:
 
 
 def table4(reproduction: Reproduction, name: str) -> pathlib.Path:
-    """Functionals with an SVM beside networks that learn from the signal.
+    """Functionals with an SVM beside the networks, which learn from the signal.
 
     Raises:
       ConfigError: on a corpus of regression, or without the packages that it needs.
     """
-    config, corpus = reproduction.config, reproduction.corpus
-    plan = experiment.make_plan(config, corpus)
-    numbers = range(len(plan))
-    if config.fold != experiment.ALL:
-        experiment.choose_fold(config, plan)
-        numbers = [int(config.fold)]
-    rows, answers = [], {}
-    for features in traditional.FEATURES:
-        started = time.monotonic()
-        cache = reproduction.workdir / "features"
-        parts = [
-            traditional.evaluate_fold(corpus, plan[n], features, cache, number=n)[0]
-            for n in numbers
-        ]
-        label = f"{features} and SVM"
-        answers[label] = predictions.concatenate(parts)
-        spent = {
-            "parameters": None,
-            "seconds": time.monotonic() - started,
-            "folds": numbers,
-        }
-        rows.append(_row(reproduction, label, spent, answers[label]))
-    for system in (System("CNN-LSTM"), System("DiCCOSER"), System("CS rms")):
-        _, results, answers[system.label()] = reproduction.run(system)
-        rows.append(_row(reproduction, system.label(), results, answers["CS rms"]))
-    best = max(rows[: len(traditional.FEATURES)], key=lambda row: _mean_ua(row))
-    tests = []
-    for label in list(answers)[len(traditional.FEATURES) :]:
-        found = statistics.paired_test(answers[label], answers[best["system"]])
-        words = f"{label} is better than {best['system']}, the best of its kind"
-        tests.append({"claim": words, "holds": _holds(found), **found})
-    plan_id = experiment.protocol(config, corpus, {}, {})["id"]
-    found = {"protocol": plan_id, "systems": rows, "tests": tests, "paper": None}
-    comparison = Comparison("Traditional features (Table 4)", [], [])
-    blocks = list(_comparison_page(reproduction, name, comparison, [], found))
-    return reproduction.write(name, comparison.title, blocks, found)
+    corpus = reproduction.corpus
+    svms = [_svm(reproduction, features) for features in traditional.FEATURES]
+    frontend = reproduction.config.model.frontend
+    nets = [reproduction.run(System(n), f"{n}, {frontend}") for n in NETWORKS]
+    best = max(svms, key=lambda run: _mean_ua(corpus, run))
+    claims = [
+        (run, best, f"{run.label} is better than {best.label}, the best of its kind")
+        for run in nets
+    ]
+    found = _findings(reproduction, [*svms, *nets], claims)
+    title = "Traditional features (Table 4)"
+    blocks = list(_comparison_page(reproduction, name, title, nets, found))
+    return reproduction.write(name, title, blocks, found)
 
 
-def _mean_ua(row: Mapping[str, Any]) -> float:
-    return row["measures"]["ua"]["mean"]
+def _svm(reproduction: Reproduction, features: str) -> Run:
+    """Cross-validates functionals with an SVM."""
+    started = time.monotonic()
+    corpus, cache = reproduction.corpus, reproduction.workdir / "features"
+    vectors = traditional.features(corpus, features, cache)
+    parts = [
+        traditional.evaluate_fold(corpus, reproduction.plan[n], vectors, number=n)[0]
+        for n in reproduction.folds()
+    ]
+    return _without_network(reproduction, f"{features}, SVM", parts, started)
+
+
+def _without_network(
+    reproduction: Reproduction,
+    label: str,
+    parts: Sequence[Predictions],
+    started: float,
+) -> Run:
+    """A run of a system that left no folders: the answers of each fold and seed."""
+    return Run(
+        label,
+        [],
+        predictions.concatenate(parts),
+        len(reproduction.plan),
+        None,
+        time.monotonic() - started,
+    )
+
+
+def _mean_ua(corpus: data.Corpus, run: Run) -> float:
+    summary = statistics.summarise(run.answers, corpus.task, corpus.target_names)
+    return summary["measures"]["ua"]["mean"]
 
 
 # Figure 8: what the local contexts hold.
 
 
 def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
-    """Local contexts of the test recordings on their first two principal components.
-
-    Raises:
-      ConfigError: on a corpus of regression.
-    """
+    """Local contexts of the test recordings on their first two principal components."""
     corpus = reproduction.corpus
-    if corpus.task != "classification":
-        raise ConfigError(f"{name} colours classes; {corpus.name} has none.")
-    panels, found = {}, []
+    columns, panels, found = [], {}, []
     for system in (System("CS max"), System("CS rms")):
-        folder, _, _ = reproduction.run(system)
-        for path in sorted(folder.glob("**/model.safetensors")):
-            run = json.loads((path.parent / "results.json").read_text())
-            fold = experiment.choose_fold(
-                ml_collections.ConfigDict(run["config"]),
-                experiment.make_plan(reproduction.config, corpus),
-            )
+        columns.append(reproduction.run(system, system.label()))
+    # As in the paper: a row for each fold, a column for each aggregation.
+    for folders in zip(*(run.folders for run in columns)):
+        for run, folder in zip(columns, folders):
+            entry = report.read_results(folder / "results.json")["folds"][0]
             contexts, targets = _mean_local_contexts(
-                reproduction, model_file.load(path), fold.test
+                reproduction,
+                model_file.load(folder / model_file.NAME),
+                reproduction.plan[entry["fold"]].test,
             )
             components, shares = _principal_components(contexts)
-            label = f"{system.label()}, fold {run['config']['fold']}"
-            panels[label] = (components, targets)
+            label = f"{run.label}, fold {entry['fold']}" + (
+                f", seed {entry['seed']}" if reproduction.config.repeats > 1 else ""
+            )
+            colors = targets if targets.ndim == 1 else targets[:, 0]
+            panels[label] = (components, colors)
             found.append(
                 {
                     "system": label,
-                    "variance_shares": shares.tolist(),
+                    "variance_shares": [_finite(share) for share in shares],
                     **_correlations(components, targets, corpus.target_names),
                 }
             )
-    picture = figures.scatters(panels, corpus.target_names, columns=len(panels) // 2)
+    classification = corpus.task == "classification"
+    names = corpus.target_names if classification else corpus.target_names[:1]
+    # Two columns of pictures for a few folds, four for many.
+    picture = figures.scatters(panels, names, columns=2 if len(panels) < 5 else 4)
     blocks = [
+        *partial([_row(reproduction, run) for run in columns]),
         page.Heading("Local contexts"),
         page.Picture(
             name,
             figures.png(picture),
-            "Local contexts of the test recordings, coloured by class",
-            "Means over time of the local context, on the first (across) and second "
-            "(up) principal component of each fold; signs are arbitrary.",
+            "Local contexts of the test recordings on two principal components",
+            "Means over time of the local context of each "
+            + ("recording" if classification else "window")
+            + ", on the first (across) and second (up) principal component of each "
+            "fold; signs are arbitrary.",
         ),
-        page.Table(
-            ["network, fold", "first component", "second", "arousal", "valence"],
-            [
-                (
-                    row["system"],
-                    *(f"{share:.0%}" for share in row["variance_shares"]),
-                    *(f"{row[key]:.2f}" for key in ("arousal", "valence")),
-                )
-                for row in found
-            ],
-        ),
-        page.Text(
-            "The first two columns are shares of the variance. Arousal is the absolute "
-            "rank correlation (Spearman) of the first component with the arousal of "
-            "the acted class, valence that of the second with its valence; both as "
-            "rated for the words by Russell and Mehrabian (1977), so that all "
-            "recordings of a class share one value."
-        ),
+        *components({"panels": found, "task": corpus.task}),
     ]
     title = "Local contexts (Fig. 8)"
-    return reproduction.write(name, title, blocks, {"panels": found})
+    return reproduction.write(
+        name,
+        title,
+        blocks,
+        {"panels": found},
+    )
+
+
+def components(found: Mapping[str, Any]) -> Iterator[page.Block]:
+    """The table of principal components, as `Reproduction.write` keeps them."""
+    panels = found["panels"]
+    yield page.Table(
+        [
+            *("network, fold", "variance of the first", "of the second"),
+            *("first and arousal", "second and valence"),
+        ],
+        [
+            (
+                panel["system"],
+                *map(_percent, panel["variance_shares"]),
+                *(_dash(panel[key]) for key in ("arousal", "valence")),
+            )
+            for panel in panels
+        ],
+    )
+    yield page.Text(
+        "Shares of the variance, and absolute rank correlations (Spearman) of the "
+        "first component with arousal and of the second with valence: "
+        + (
+            "those of the acted class, as its word was rated by Russell and Mehrabian "
+            "(1977), so that all recordings of a class share one value. A dash: words "
+            "that nobody rated."
+            if found["task"] == "classification"
+            else "the means of the labels of each window."
+        )
+    )
+    systems = dict.fromkeys(panel["system"].partition(",")[0] for panel in panels)
+    means = []
+    for system in systems:
+        rows = [panel for panel in panels if panel["system"].startswith(f"{system},")]
+        arousal, valence = (_dash(_mean(rows, key)) for key in ("arousal", "valence"))
+        means.append(f"{system}: arousal {arousal}, valence {valence}")
+    yield page.Text(
+        "The paper's claims: classes form clusters; the first component follows "
+        "arousal, the second does not follow valence. Means over the folds here: "
+        + "; ".join(means)
+        + "."
+    )
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    known = [row[key] for row in rows if row[key] is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _percent(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.0%}"
+
+
+def _dash(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.2f}"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _mean_local_contexts(
-    reproduction: Reproduction, model: Any, units: Sequence[str]
+    reproduction: Reproduction, saved: model_file.SavedModel, units: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over time of each recording's local context, and its class."""
-    infer = jax.jit(lambda audio: model.model.apply(model.variables, audio))
+    """Mean over time of the local context of each recording (or window).
+
+    Returns:
+      ``[rows, features]``, and classes int ``[rows]`` or, likewise over time, means of
+      the labels, float ``[rows, dimensions]``.
+    """
+    infer = jax.jit(lambda audio: saved.model.apply(saved.variables, audio))
     contexts, targets = [], []
     size = reproduction.config.train.batch_size
     for batch in data.eval_batches(
@@ -708,9 +789,17 @@ def _mean_local_contexts(
         window_seconds=reproduction.config.data.window_seconds,
     ):
         padded = data.pad_batch(data.arrays(batch), size)
-        context = np.asarray(infer(padded["audio"]).local_context.mean(axis=1))
-        contexts.append(context[: len(batch["target"])])
-        targets.append(batch["target"])
+        context = np.asarray(infer(padded["audio"]).local_context)
+        context, target = context[: len(batch["target"])], batch["target"]
+        if target.ndim == 1:
+            context = context.mean(axis=1)
+        else:  # a tail is padded
+            weights = batch["mask"] / batch["mask"].sum(axis=1, keepdims=True)
+            context, target = (
+                np.einsum("nt,ntd->nd", weights, x) for x in (context, target)
+            )
+        contexts.append(context)
+        targets.append(target)
     return np.concatenate(contexts), np.concatenate(targets)
 
 
@@ -718,48 +807,191 @@ def _principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first two, ``[rows, 2]``, and their shares of the variance."""
     centred = vectors - vectors.mean(axis=0)
     left, scales, _ = np.linalg.svd(centred, full_matrices=False)
-    return (left * scales)[:, :2], (scales**2 / np.sum(scales**2))[:2]
+    total = np.sum(scales**2)
+    return (left * scales)[:, :2], scales[:2] ** 2 / (total if total else np.nan)
 
 
 def _correlations(
     components: np.ndarray, targets: np.ndarray, names: Sequence[str]
-) -> dict[str, float]:
-    points = np.array([composition.point(name, 1.0) for name in names])[targets]
-    return {
-        dimension: float(abs(scipy.stats.spearmanr(components[:, i], points[:, i])[0]))
-        for i, dimension in enumerate(("arousal", "valence"))
-    }
+) -> dict[str, float | None]:
+    """Absolute rank correlations of the components with arousal and valence."""
+    found: dict[str, float | None] = dict.fromkeys(("arousal", "valence"))
+    if targets.ndim == 1:
+        if not set(names) <= set(composition.EMOTIONS):
+            return found
+        points = np.array([composition.point(name, 1.0) for name in names])[targets]
+        places = {"arousal": 0, "valence": 1}
+    else:
+        points, places = targets, {name: i for i, name in enumerate(names)}
+    for i, dimension in enumerate(found):
+        values = points[:, places[dimension]] if dimension in places else None
+        if values is not None and np.ptp(values) and np.ptp(components[:, i]):
+            rank_correlation = scipy.stats.spearmanr(components[:, i], values)[0]
+            found[dimension] = float(abs(rank_correlation))
+    return found
+
+
+# Beyond the paper: what is learnt without labels.
+
+
+def autoencoding(reproduction: Reproduction, name: str) -> pathlib.Path:
+    """The network as an autoencoder, then a linear classifier (section 6, future work).
+
+    Raises:
+      ConfigError: on a corpus of regression, or without scikit-learn.
+    """
+    corpus, config = reproduction.corpus, reproduction.config
+    if corpus.task != "classification":
+        raise ConfigError(f"{name} classifies; {corpus.name} has no classes.")
+    supervised = reproduction.run(System("CS rms"), "CS rms, trained with labels")
+    config = System("CS rms").configure(config, corpus.task)
+    started, learnt, drawn = time.monotonic(), [], []
+    for seed in range(config.seed, config.seed + config.repeats):
+        for number in reproduction.folds(config.model.frontend):
+            one = config.copy_and_resolve_references()
+            one.fold, one.seed, one.repeats = str(number), seed, 1
+            fold = reproduction.plan[number]
+            folder = reproduction.workdir / "runs" / "autoencoder"
+            folder /= experiment.run_name(number, seed, config.repeats)
+            saved = model_file.load(autoencoder.pretrain(one, folder, corpus, fold))
+            # The same network before it learnt, on the statistics that it learnt.
+            waveform = jnp.zeros((1, FRAME_SAMPLES * saved.model.config.window_frames))
+            fresh = jax.jit(saved.model.init)(jax.random.key(seed), waveform)
+            untrained = dataclasses.replace(saved, variables=fresh)
+            for parts, network in ((learnt, saved), (drawn, untrained)):
+                rows, _ = traditional.evaluate_fold(
+                    corpus,
+                    fold,
+                    autoencoder.represent(network, corpus),
+                    kernels=("linear",),
+                    number=number,
+                    seed=seed,
+                )
+                parts.append(rows)
+    runs = [
+        _without_network(reproduction, label, parts, started)
+        for label, parts in (
+            ("autoencoder, linear SVM", learnt),
+            ("random weights, linear SVM", drawn),
+        )
+    ]
+    claims = [
+        (runs[0], runs[1], "what the autoencoder learns helps a linear classifier"),
+        (supervised, runs[0], "labels are worth more: CS rms is better than it"),
+    ]
+    found = _findings(reproduction, [*runs, supervised], claims)
+    title = "Representations learnt without labels"
+    blocks = list(_comparison_page(reproduction, name, title, [supervised], found))
+    blocks.insert(
+        0,
+        page.Text(
+            "The autoencoder hears the training speakers and none of their labels; it "
+            f"foretells log-mel frames {tuple(config.autoencoder.frames_ahead)} frames "
+            "ahead. A linear SVM on means and deviations of its local and global "
+            "context is trained with labels; its C is chosen by the validation "
+            "speakers. Random weights: the same on the network before it learnt."
+        ),
+    )
+    return reproduction.write(name, title, blocks, found)
 
 
 EXPERIMENTS: dict[str, Callable[[Reproduction, str], pathlib.Path]] = {
+    **dict.fromkeys(("fig5", "fig6", "fig7"), compare),
+    "fig8": fig8,
     "table3": table3,
     "table4": table4,
-    "fig8": fig8,
-    **dict.fromkeys(COMPARISONS, compare),
+    **dict.fromkeys(ABLATIONS, compare),
+    "autoencoder": autoencoding,
 }
+GROUPS = {
+    "ablations": (*ABLATIONS, "autoencoder"),
+    "all": tuple(EXPERIMENTS),
+}
+_SYSTEMS = {  # of those that are no comparison
+    "fig8": (System("CS max"), System("CS rms")),
+    "table3": (),
+    "table4": tuple(System(network) for network in NETWORKS),
+    "autoencoder": (System("CS rms"), System("CS rms", change="autoencoder")),
+}
+_CLASSES_ONLY = ("table4", "autoencoder")
+_BESIDES_SECONDS = {"table3": 90.0, "table4": 300.0}  # timing; functionals, SVMs
 
 
-def describe() -> str:
-    """A line for each experiment: its name, what it is, what it trains."""
-    lines = []
-    for name in sorted(EXPERIMENTS):
+def task_of(name: str) -> str | None:
+    """The only task that the experiment is for, if there is one."""
+    if name in _CLASSES_ONLY:
+        return "classification"
+    return COMPARISONS[name].task if name in COMPARISONS else None
+
+
+def describe(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path | None = None,
+    raw_folds: int | None = None,
+) -> str:
+    """A line for each experiment: its name, what it trains, how long that takes.
+
+    Args:
+      config: whose corpus need not be there.
+      workdir: where runs that are finished cost nothing; or None.
+      raw_folds: as in `Reproduction`.
+    """
+    size = estimates.size(config)
+    folds = list(range(size.folds))
+    if config.fold != experiment.ALL:
+        folds = [int(config.fold)]
+    lines, everything = [], {}
+    for name in EXPERIMENTS:
         if name in COMPARISONS:
-            title = COMPARISONS[name].title
-            cost = f"{len(COMPARISONS[name].systems)} networks"
+            title, systems = COMPARISONS[name].title, COMPARISONS[name].systems
         else:
             title = (EXPERIMENTS[name].__doc__ or "").splitlines()[0]
-            cost = {"table3": "no training", "table4": "3 networks, features"}.get(
-                name, "2 networks"
-            )
-        lines.append(f"{name:12} {cost:21} {title}")
+            systems = _SYSTEMS[name]
+        if task_of(name) not in (None, size.task):
+            lines.append(f"{name:16} {'':8} {task_of(name) + ' only':>10}   {title}")
+            continue
+        runs = {}
+        for system in systems:
+            one = system.configure(config, size.task)
+            folder = pathlib.Path("runs") / system.folder(one)
+            several = folds[:raw_folds] if one.model.frontend == "raw" else folds
+            for seed in range(config.seed, config.seed + config.repeats):
+                for number in several:
+                    run = folder / experiment.run_name(number, seed, config.repeats)
+                    if workdir and (workdir / run / "results.json").exists():
+                        continue
+                    runs[run] = estimates.run_seconds(one, size)
+        everything |= runs
+        seconds = sum(runs.values()) + _BESIDES_SECONDS.get(name, 0.0)
+        lines.append(f"{name:16} {len(runs):3} runs {_hours(seconds):>10}   {title}")
+    seconds = sum(everything.values()) + sum(_BESIDES_SECONDS.values())
     return "\n".join(
         [
             *lines,
+            f"{'all':16} {len(everything):3} runs {_hours(seconds):>10}   "
+            "All of these, which share their runs in a workdir",
             "",
-            "Each network is trained once for each fold and seed, and shared by the "
-            "experiments of a workdir.",
+            f"For {config.data.dataset}, {config.model.frontend} unless the experiment "
+            f"says otherwise, up to {config.train.max_epochs} epochs, "
+            f"{len(folds)} of {size.folds} folds, {config.repeats} seed(s).",
+            f"Based on {size.train_windows:.0f} windows of "
+            f"{config.data.window_seconds:g} s ({size.source}), on the multiply-adds "
+            "of each network, and on speeds measured on two CPU cores without an "
+            "accelerator (diccoser_jax/estimates.py).",
+            *(
+                ["Runs that are finished in the workdir are not counted."]
+                if workdir
+                else []
+            ),
         ]
     )
+
+
+def _hours(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{max(minutes, 1)} min"
+    return f"{minutes / 60:.1f} h"
 
 
 def command(argv: list[str]) -> None:
@@ -767,30 +999,66 @@ def command(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}: flags begin with --.")
     logging.set_verbosity(logging.WARNING)
-    if flags.FLAGS.list:
-        print(describe())
-        return
-    name = flags.FLAGS.experiment
-    if name not in EXPERIMENTS:
-        raise app.UsageError(f"--experiment={name}: one of {', '.join(EXPERIMENTS)}.")
-    main.prepare_machine()
     config = flags.FLAGS.config
     if "fold" not in flags.FLAGS["config"].override_values:
         config.fold = experiment.ALL
-    workdir = pathlib.Path(
-        flags.FLAGS.workdir or f"runs/reproduce-{config.data.dataset}"
-    )
+    workdir, raw_folds = flags.FLAGS.workdir, flags.FLAGS.raw_folds
+    if flags.FLAGS.list:
+        try:
+            text = describe(config, workdir and pathlib.Path(workdir), raw_folds)
+        except (CorpusError, ConfigError) as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+        print(text)
+        return
+    wanted = flags.FLAGS.experiment
+    known = (*EXPERIMENTS, *GROUPS)
+    if not wanted or not set(wanted) <= set(known):
+        raise app.UsageError(
+            f"--experiment={','.join(wanted or ())}: one or several of "
+            f"{', '.join(known)}."
+        )
+    names = [name for w in wanted for name in GROUPS.get(w, (w,))]
+    main.prepare_machine()
+    workdir = pathlib.Path(workdir or f"runs/reproduce-{config.data.dataset}")
     repeat = shlex.join(["python", "-m", "diccoser_jax.reproduce", *sys.argv[1:]])
     try:
-        page_path = EXPERIMENTS[name](Reproduction(config, workdir, repeat), name)
+        config_lib.check_keys(config, default.get_config())
+        train.check_settings(config)
+        reproduction = Reproduction(config, workdir, repeat, raw_folds)
+        for name in names:
+            if name not in wanted and task_of(name) not in (
+                None,
+                reproduction.corpus.task,
+            ):
+                continue  # of a group, what makes no sense here
+            path = EXPERIMENTS[name](reproduction, name)
+            print(path.read_text())
+            print(f"Page: {path} and {path.with_suffix('.html')}")
     except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    print(page_path.read_text())
-    print(f"Page: {page_path} and {page_path.with_suffix('.html')}")
+
+
+def define_flags() -> None:
+    """The flags of `command`."""
+    main.define_flags()
+    flags.DEFINE_list(
+        "experiment", None, "Which, one or several, or a group: ablations, all."
+    )
+    flags.DEFINE_bool(
+        "list",
+        False,
+        "Say what there is, and about what it costs with this configuration, whose "
+        "corpus need not be there; with --workdir, what is left to do.",
+    )
+    flags.DEFINE_integer(
+        "raw_folds",
+        None,
+        "Networks on raw samples, which take longest, on so many folds only, the first "
+        "ones; pages say so. Default: as many as the others.",
+        lower_bound=1,
+    )
 
 
 if __name__ == "__main__":
-    main.define_flags()
-    flags.DEFINE_string("experiment", None, "Which; see --list.")
-    flags.DEFINE_bool("list", False, "Say what there is, and what it costs.")
+    define_flags()
     app.run(command)

@@ -17,7 +17,7 @@ import importlib
 import importlib.metadata
 import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -95,21 +95,21 @@ def features(
 def evaluate_fold(
     corpus: data.Corpus,
     fold: Fold,
-    name: str,
-    cache_dir: pathlib.Path,
+    vectors: Mapping[str, np.ndarray],
     *,
+    kernels: Sequence[str] = KERNELS,
     number: int = 0,
-    progress: bool = True,
+    seed: int = 0,
 ) -> tuple[Predictions, dict[str, Any]]:
     """Trains, chooses by the validation units, and tests once.
 
     Args:
       corpus: of classes.
       fold: units of each side.
-      name: one of ``FEATURES``.
-      cache_dir: as in `features`.
+      vectors: float ``[features]`` for the id of each recording, as of `features`.
+      kernels: of ``KERNELS``, to choose from.
       number: of the fold, for the rows.
-      progress: whether to draw a progress bar.
+      seed: of what the vectors come from, for the rows.
 
     Returns:
       Decision values for each test recording, the highest of which is the answer; and
@@ -117,9 +117,10 @@ def evaluate_fold(
       ``features`` (their number).
 
     Raises:
-      ConfigError: as `features`; or fewer than two classes in the training recordings.
+      ConfigError: no classes, no scikit-learn, or fewer than two classes in the
+        training recordings.
     """
-    vectors = features(corpus, name, cache_dir, progress=progress)
+    _check_classes(corpus)
     names = corpus.target_names
     train, validation, test = (
         _Side(corpus, units, vectors)
@@ -131,7 +132,7 @@ def evaluate_fold(
             "two at least. Choose other folds"
         )
     best = (-1.0, "", 0.0, None)
-    for kernel in KERNELS:
+    for kernel in kernels:
         for penalty in PENALTIES:
             machine = _machine(kernel, penalty).fit(train.vectors, train.targets)
             answers = _decide(machine, validation.vectors, len(names)).argmax(axis=1)
@@ -147,7 +148,7 @@ def evaluate_fold(
         recordings=test.recordings,
         speakers=test.speakers,
         folds=number * same,
-        seeds=0 * same,
+        seeds=seed * same,
         targets=test.targets,
         outputs=_decide(machine, test.vectors, len(names)),
     )
@@ -166,7 +167,7 @@ class _Side:
         self,
         corpus: data.Corpus,
         units: Sequence[str],
-        vectors: dict[str, np.ndarray],
+        vectors: Mapping[str, np.ndarray],
     ):
         records = list(corpus.source(units, evaluation=True))
         self.recordings = np.array([r["id"].decode() for r in records])

@@ -339,9 +339,15 @@ class Setup(NamedTuple):
 
 
 def set_up(
-    config: ml_collections.ConfigDict, corpus: data.Corpus, units: Sequence[str]
+    config: ml_collections.ConfigDict,
+    corpus: data.Corpus,
+    units: Sequence[str],
+    objective: tuple[int, LossFn] | None = None,
 ) -> Setup:
     """Makes all that training on these units needs.
+
+    ``objective`` is how many outputs the network has, and their loss; None: those of
+    the corpus' task.
 
     Raises:
       ConfigError: if settings do not fit the corpus or the devices.
@@ -350,7 +356,9 @@ def set_up(
     replicated, shared = data_parallel(batch_size, microbatches)
     init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
     steps_per_epoch = data.steps_per_epoch(corpus, units, batch_size)
-    model, state = initialise(config, corpus, steps_per_epoch, init_rng, replicated)
+    model, state = initialise(
+        config, corpus, steps_per_epoch, init_rng, replicated, objective
+    )
     jit_train_step = jax.jit(
         functools.partial(
             train_step,
@@ -591,27 +599,34 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     data_parallel(config.train.batch_size, config.train.microbatches)
 
 
-def initialise(
-    config: ml_collections.ConfigDict,
-    corpus: data.Corpus,
-    steps_per_epoch: int,
-    rng: jax.Array,
-    sharding: jax.sharding.Sharding,
-) -> tuple[nn.Module, TrainState]:
-    """The network that the configuration and the corpus ask for, and a fresh state."""
-    frames = data.window_frames(config.data.window_seconds)
-    model = create_model(
-        config.model, outputs=len(corpus.target_names), window_frames=frames
-    )
-    tx = optimizer.create_optimizer(
-        config.optimizer, steps_per_epoch, config.train.max_epochs
-    )
+def task_objective(
+    config: ml_collections.ConfigDict, corpus: data.Corpus
+) -> tuple[int, LossFn]:
+    """How many outputs the corpus' task needs, and its loss."""
     if corpus.task == "regression":
         loss_fn = functools.partial(regression_loss, name=config.train.regression_loss)
     else:
         loss_fn = functools.partial(
             classification_loss, frame_loss_weight=config.train.frame_loss_weight
         )
+    return len(corpus.target_names), loss_fn
+
+
+def initialise(
+    config: ml_collections.ConfigDict,
+    corpus: data.Corpus,
+    steps_per_epoch: int,
+    rng: jax.Array,
+    sharding: jax.sharding.Sharding,
+    objective: tuple[int, LossFn] | None = None,
+) -> tuple[nn.Module, TrainState]:
+    """The network that the configuration and the corpus ask for, and a fresh state."""
+    outputs, loss_fn = objective or task_objective(config, corpus)
+    frames = data.window_frames(config.data.window_seconds)
+    model = create_model(config.model, outputs=outputs, window_frames=frames)
+    tx = optimizer.create_optimizer(
+        config.optimizer, steps_per_epoch, config.train.max_epochs
+    )
 
     def create(rng: jax.Array) -> TrainState:
         return create_state(

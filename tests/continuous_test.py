@@ -387,3 +387,23 @@ def test_the_command(ravdess, tmp_path):
     )
     assert done.returncode == 1
     assert "Error: delay_seconds is 0.5; expected a multiple" in done.stderr
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_one_who_knows_what_is_acted_is_right_where_nothing_comes(smoothing):
+    """Late labels can be said exactly; where they look ahead, until something comes."""
+    settings = composition.Settings(
+        minutes=0.1, smoothing_seconds=smoothing, delay_seconds=0.4
+    )
+    acted = np.zeros((settings.frames, 2), np.float32)
+    acted[30:] = 0.5, -0.6
+    acted[80:] = -0.1, 0.2
+    labels = composition.rate(acted, settings, np.random.default_rng(0))
+    late = composition.heard_exactly(acted, settings, 0.0)
+    np.testing.assert_allclose(late, labels, atol=1e-6)
+    moved = composition.heard_exactly(acted, settings, 0.4)
+    wrong = np.flatnonzero(np.abs(moved - labels[10:]).max(axis=1) > 1e-6)
+    reach = int(25 * smoothing / 2)
+    reach -= reach > 0 and 25 * smoothing / 2 == reach  # the window ends in zeros
+    expected = [*range(30 - reach, 30), *range(80 - reach, 80)]
+    np.testing.assert_array_equal(wrong, expected)

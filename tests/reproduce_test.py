@@ -1,5 +1,6 @@
 """Tests for `../diccoser_jax/reproduce.py`, on the synthetic corpora."""
 
+import dataclasses
 import json
 
 import guessing
@@ -10,9 +11,20 @@ import numpy as np
 import pytest
 
 import configs.demo
-from diccoser_jax import model_file, reproduce, train
+import configs.emodb
+from diccoser_jax import (
+    autoencoder,
+    comparisons,
+    data,
+    estimates,
+    model_file,
+    reproduce,
+    traditional,
+    train,
+)
+from diccoser_jax.comparisons import COMPARISONS, System
 from diccoser_jax.config import ConfigError
-from diccoser_jax.reproduce import Reproduction, System
+from diccoser_jax.reproduce import Reproduction
 
 SIDES = ("train", "validation", "test")
 
@@ -45,7 +57,10 @@ def _guess(config, workdir, corpus, fold):
         target_names=corpus.target_names,
         window_seconds=3.0,
     )
-    log = [{"step": s, "epoch": s, "validation_score": s / 9} for s in (1, 2)]
+    log = [
+        {"step": s, "epoch": s, "train_loss": 1 / s, "validation_score": s / 9}
+        for s in (1, 2)
+    ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in log))
     return guessing.train_and_evaluate(config, workdir, corpus, fold)
 
@@ -86,8 +101,9 @@ def test_the_difference_is_that_of_the_speakers(reproduction, compared):
     _, found = compared
     (test,) = found["tests"]
     answers = []
-    for system in reproduce.COMPARISONS["gated"].systems:
-        folder, _, rows = reproduction.run(system)
+    for system in COMPARISONS["gated"].systems:
+        run = reproduction.run(system)
+        rows = run.answers
         right = rows.outputs.argmax(-1) == rows.targets
         answers.append(
             [
@@ -100,7 +116,8 @@ def test_the_difference_is_that_of_the_speakers(reproduction, compared):
                 for speaker in np.unique(rows.speakers)
             ]
         )
-        assert (folder / "fold1" / "report.html").exists()
+        assert [folder.name for folder in run.folders] == ["fold0", "fold1"]
+        assert (run.folders[1] / "report.html").exists()
     difference = np.subtract(*answers)
     assert test["pairs"] == 4
     assert test["difference"] == pytest.approx(difference.mean())
@@ -129,7 +146,7 @@ def test_local_contexts_are_drawn_for_each_fold(reproduction, compared):
     page = reproduce.fig8(reproduction, "fig8")
     panels = json.loads(page.with_suffix(".json").read_text())["panels"]
     assert [panel["system"] for panel in panels] == [
-        *("CS max, fold 0", "CS max, fold 1", "CS rms, fold 0", "CS rms, fold 1")
+        *("CS max, fold 0", "CS rms, fold 0", "CS max, fold 1", "CS rms, fold 1")
     ]
     for panel in panels:
         # Two channels have two principal components, which explain all.
@@ -170,19 +187,39 @@ def test_table_3_counts_the_networks_of_the_paper(data_dir, tmp_path, monkeypatc
 
 def test_no_augmentation_means_none(data_dir):
     config = small_config(data_dir)
-    plain = System("CS rms", augmented=False).configure(config)
-    assert set(plain.augmentation.values()) == {0.0}
+    system = System("CS rms", augmented=False)
+    plain = system.configure(config, "classification")
+    assert not any(plain.augmentation.values())
+    assert plain.data == config.data  # the shards can stay
+    plain = system.configure(config, "regression")
     assert plain.data.shift_seconds == plain.data.window_seconds
+    assert plain.data.data_dir != config.data.data_dir
     assert config.data.shift_seconds != config.data.window_seconds
-    assert System("CS rms").configure(config).augmentation == config.augmentation
+    changed = System("CS rms").configure(config, "classification")
+    assert changed.augmentation == config.augmentation
 
 
 def test_every_system_has_a_folder_of_its_own(data_dir):
     config = small_config(data_dir)
-    systems = {s for c in reproduce.COMPARISONS.values() for s in _hashable(c.systems)}
+    systems = {s for c in COMPARISONS.values() for s in _hashable(c.systems)}
     made = [System(*system) for system in systems]
-    folders = {system.folder(system.configure(config)) for system in made}
+    folders = {s.folder(s.configure(config, "classification")) for s in made}
     assert len(folders) == len(systems)
+
+
+def test_every_system_can_be_made(data_dir):
+    config = small_config(data_dir)
+    config.model.local_stacks = 7
+    for comparison in COMPARISONS.values():
+        for system in comparison.systems:
+            for frontend in ("raw", "log_mel"):
+                config.model.frontend = frontend
+                train.check_settings(system.configure(config, "classification"))
+    (_, three) = COMPARISONS["parallel"].systems
+    for frontend, hops in (("raw", (5, 10, 20)), ("log_mel", (160, 320, 640))):
+        config.model.frontend = frontend
+        made = three.configure(config, "classification")
+        assert made.model.local_hop_samples == hops
 
 
 def _hashable(systems):
@@ -192,7 +229,7 @@ def _hashable(systems):
 
 
 def test_figures_have_a_score_of_the_paper_for_each_system():
-    for comparison in reproduce.COMPARISONS.values():
+    for comparison in COMPARISONS.values():
         for scores in comparison.paper.values():
             assert len(scores) == len(comparison.systems)
         for claim in comparison.claims:
@@ -200,12 +237,181 @@ def test_figures_have_a_score_of_the_paper_for_each_system():
             assert max(claim.better, claim.worse) < len(comparison.systems)
 
 
-def test_the_list_names_every_experiment():
-    text = reproduce.describe()
+def test_the_list_names_every_experiment_and_its_cost(tmp_path):
+    config = configs.emodb.get_config()
+    config.data.data_dir = str(tmp_path)  # nothing was built there
+    config.fold, config.model.local_stacks = "all", 2  # soon counted
+    text = reproduce.describe(config)
     for name in reproduce.EXPERIMENTS:
-        assert f"{name} " in text
+        assert f"\n{name} " in f"\n{text}"
+    assert "535 windows of 3 s (what is documented of emodb)" in text
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    assert lines["fig5"][1:3] == ["20", "runs"]
+    assert "regression only" in " ".join(lines["pooled_ccc"])
+    # One fold: a fifth, and what is finished costs nothing.
+    config.fold = "0"
+    assert "\nfig7               6 runs" in reproduce.describe(config)
+    run = tmp_path / "runs" / "cs_rms-raw" / "fold0"
+    run.mkdir(parents=True)
+    (run / "results.json").touch()
+    assert "\nfig7               5 runs" in reproduce.describe(config, tmp_path)
+    config.fold = "all"
+    assert "\nfig7              18 runs" in reproduce.describe(config, raw_folds=1)
+
+
+def test_raw_samples_cost_more_and_half_the_network_less(tmp_path):
+    config = configs.emodb.get_config()
+    config.data.data_dir = str(tmp_path)
+    size = estimates.size(config)
+    assert (size.task, size.outputs, size.folds) == ("classification", 7, 5)
+    mel = estimates.run_seconds(config, size)
+    config.model.frontend = "raw"
+    raw = estimates.run_seconds(config, size)
+    config.model.features = 32
+    half = estimates.run_seconds(config, size)
+    config.train.max_epochs = 80
+    long = estimates.run_seconds(config, size)
+    assert 5 * mel < raw
+    assert 0.2 < half / raw < 0.35
+    assert 1.5 < long / half <= 2
+
+
+def test_the_size_is_that_of_the_shards(data_dir, regression):
+    config = small_config(data_dir, "synthetic/regression")
+    config.data.window_seconds, config.data.shift_seconds = 8.0, 4.0
+    size = estimates.size(config)
+    units = list(regression.metadata["units"])
+    assert size.train_windows == len(regression.source(units, evaluation=False))
+    assert size.test_windows == len(regression.source(units, evaluation=True))
+    assert (size.task, size.outputs, size.folds) == ("regression", 2, 2)
 
 
 def test_an_ablation_of_another_task_is_refused(reproduction):
     with pytest.raises(ConfigError, match="pooled_ccc is about regression; synthetic"):
         reproduce.compare(reproduction, "pooled_ccc")
+
+
+def test_some_folds_first_and_the_others_later(data_dir, tmp_path, monkeypatch):
+    trained = []
+
+    def guess(config, workdir, corpus, fold):
+        trained.append((config.model.frontend, config.fold))
+        return _guess(config, workdir, corpus, fold)
+
+    monkeypatch.setattr(train, "train_and_evaluate", guess)
+    config = small_config(data_dir)
+    config.fold = "0"
+    one = Reproduction(config, tmp_path).run(System("CS rms"))
+    assert (one.folds, one.of_folds) == ([0], 2)
+    config.fold = "all"
+    both = Reproduction(config, tmp_path, raw_folds=1)
+    raw, mel = (both.run(System("CS rms", frontend)) for frontend in ("raw", "log_mel"))
+    assert (raw.folds, mel.folds) == ([0], [0, 1])
+    assert trained == [("log_mel", "0"), ("raw", "0"), ("log_mel", "1")]
+    # The difference is that of the fold that both have, and the page says so.
+    test = reproduce._test(mel, raw, "words")
+    assert (test["folds"], test["pairs"]) == (1, 2)
+    row = reproduce._row(both, raw)
+    (text,) = reproduce.partial([row, reproduce._row(both, mel)])
+    assert "CS rms, raw: 1 of 2." in text.text
+    single = dataclasses.replace(raw, answers=raw.answers[:40])
+    assert reproduce._test(single, single, "")["holds"].startswith("not testable")
+
+
+def test_table_4_has_a_row_for_each_system(reproduction, monkeypatch):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    monkeypatch.setattr(traditional, "FEATURES", ("mfcc",))
+    vectors = {
+        r["id"].decode(): np.array([r["label"], 1.0])
+        for r in reproduction.corpus.source(
+            list(reproduction.corpus.metadata["units"]), evaluation=True
+        )
+    }
+    monkeypatch.setattr(traditional, "features", lambda *_, **__: vectors)
+    page = reproduce.table4(reproduction, "table4")
+    rows = json.loads(page.with_suffix(".json").read_text())["systems"]
+    named = {row["system"]: row["measures"]["ua"]["mean"] for row in rows}
+    networks = [f"{network}, log_mel" for network in comparisons.NETWORKS]
+    assert list(named) == ["mfcc, SVM", *networks]
+    assert named["mfcc, SVM"] == 1.0  # the vectors tell
+    for network, label in zip(comparisons.NETWORKS, networks):
+        run = reproduction.run(System(network))
+        means = [
+            np.mean(
+                [
+                    (rows.outputs.argmax(-1) == c)[rows.targets == c].mean()
+                    for c in range(4)
+                ]
+            )
+            for fold in (0, 1)
+            for rows in [run.answers[run.answers.folds == fold]]
+        ]
+        assert named[label] == pytest.approx(np.mean(means))
+
+
+def test_representations_without_labels(reproduction, monkeypatch):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    seen = []
+
+    def pretrain(config, workdir, corpus, fold):
+        seen.append((config.fold, workdir.name, fold))
+        workdir.mkdir(parents=True)
+        _guess(config, workdir, corpus, fold)
+        return workdir / model_file.NAME
+
+    def represent(saved, corpus):
+        return {
+            r["id"].decode(): np.arange(3.0) * r["label"]
+            for r in corpus.source(list(corpus.metadata["units"]), evaluation=True)
+        }
+
+    monkeypatch.setattr(autoencoder, "pretrain", pretrain)
+    monkeypatch.setattr(autoencoder, "represent", represent)
+    page = reproduce.autoencoding(reproduction, "autoencoder")
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert [row["system"] for row in found["systems"]] == [
+        "autoencoder, linear SVM",
+        "random weights, linear SVM",
+        "CS rms, trained with labels",
+    ]
+    assert found["systems"][0]["measures"]["ua"]["mean"] == 1.0
+    assert [fold for fold, *_ in seen] == ["0", "1"]
+    assert found["tests"][0]["holds"] == "within noise"  # equal
+
+
+def test_components_follow_labels_and_known_classes():
+    components = np.stack([np.arange(8.0), np.zeros(8)], axis=1)
+    classes = np.repeat([1, 0], 4)  # sadness first
+    found = reproduce._correlations(components, classes, ("anger", "sadness"))
+    assert found["arousal"] == pytest.approx(0.873, abs=1e-3)  # ties
+    assert found["valence"] is None  # the component is constant
+    unknown = reproduce._correlations(components, classes, ("a", "b"))
+    assert unknown == {"arousal": None, "valence": None}
+    labels = np.stack([np.ones(8), -(np.arange(8.0) ** 3)], axis=1)
+    found = reproduce._correlations(components, labels, ("valence", "arousal"))
+    assert found["arousal"] == pytest.approx(1)
+
+
+def test_local_contexts_of_windows_are_means_over_what_counts(regression):
+    config = configs.demo.get_config()
+    config.model.features, config.model.local_stacks = 2, 1
+    config.data.window_seconds = 8.0
+    model = train.create_model(config.model, outputs=2, window_frames=200)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 640 * 200)))
+    saved = model_file.SavedModel(model, variables, "regression", ("a", "b"), 8.0)
+    unit = next(iter(regression.metadata["units"]))
+
+    class Holder:
+        corpus = regression
+
+    Holder.config = config
+    contexts, labels = reproduce._mean_local_contexts(Holder, saved, [unit])
+    records = regression.source([unit], evaluation=True)
+    assert len(contexts) == len(records) == 8
+    last = records[7]  # 60 s are seven windows and a half
+    assert len(last["labels"]) == 100
+    np.testing.assert_allclose(labels[7], last["labels"].mean(axis=0), atol=1e-6)
+    audio = np.pad(last["audio"].astype(np.float32) / 32768, (0, 640 * 100))
+    context = model.apply(variables, audio[None]).local_context[0, :100]
+    np.testing.assert_allclose(contexts[7], context.mean(axis=0), atol=1e-5)
+    assert data.window_frames(8.0) == 200

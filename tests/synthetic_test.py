@@ -111,3 +111,31 @@ def test_monologues_follow_their_tracks(tmp_path):
     predicted = np.c_[test, np.ones(len(test))] @ weights
     for i, truth in enumerate(np.concatenate(targets[8:]).T):
         assert np.corrcoef(predicted[:, i], truth)[0, 1] > 0.8
+
+
+def test_a_perfect_listener_is_a_syllable_late_and_no_more():
+    """Constant labels are said exactly; a ramp, as late as the middle of a syllable."""
+    constant = np.full((100, 2), [0.5, -0.3], np.float32)
+    said = synthesis.heard_exactly(constant, 25.0)
+    syllable = 25 / (4 * 2**0.25)  # frames
+    silent = np.flatnonzero(~said.any(axis=1))
+    np.testing.assert_array_equal(silent, np.arange(len(silent)))
+    assert len(silent) == int(syllable)
+    np.testing.assert_allclose(said[len(silent) :], constant[len(silent) :], atol=1e-6)
+    ramp = np.stack([np.zeros(500), np.linspace(-1, 1, 500)], axis=1)
+    late = (ramp - synthesis.heard_exactly(ramp.astype(np.float32), 25.0))[100:, 1]
+    frames = late / (ramp[1, 1] - ramp[0, 1])
+    # From half a syllable after its end to one and a half, by the labels' frame.
+    assert frames.min() > 0.5 * 6.25 - 1
+    assert frames.max() < 1.5 * 6.25 + 1
+
+
+def test_the_ceiling_of_monologues_is_high_and_below_one():
+    rng = np.random.default_rng(0)
+    voice = synthesis.speaker(rng, "male")
+    _, labels = synthesis.monologue(rng, voice, 60.0, 640)
+    said = synthesis.heard_exactly(labels, 25.0)
+    for n, m in zip(labels.T, said.T):
+        ccc = 2 * np.cov(n, m, bias=True)[0, 1]
+        ccc /= n.var() + m.var() + (n.mean() - m.mean()) ** 2
+        assert 0.95 < ccc < 0.999

@@ -50,8 +50,13 @@ def cache_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluated(corpus, cache_dir):
-    return traditional.evaluate_fold(corpus, FOLD, "mfcc", cache_dir, progress=False)
+def vectors(corpus, cache_dir):
+    return traditional.features(corpus, "mfcc", cache_dir, progress=False)
+
+
+@pytest.fixture(scope="module")
+def evaluated(corpus, vectors):
+    return traditional.evaluate_fold(corpus, FOLD, vectors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,21 +160,17 @@ def test_the_machine_has_heard_the_training_units_only(corpus, cache_dir, evalua
     assert (chosen["kernel"], chosen["penalty"]) == expected
 
 
-def test_test_labels_have_no_say(corpus, cache_dir, evaluated):
+def test_test_labels_have_no_say(corpus, vectors, evaluated):
     rows, chosen = evaluated
     garbage = Relabelled(corpus.directory, FOLD.test)
-    other_rows, other = traditional.evaluate_fold(
-        garbage, FOLD, "mfcc", cache_dir, progress=False
-    )
+    other_rows, other = traditional.evaluate_fold(garbage, FOLD, vectors)
     for key in ("kernel", "penalty", "validation_score"):
         assert other[key] == chosen[key]
     np.testing.assert_array_equal(other_rows.outputs, rows.outputs)
     assert not np.array_equal(other_rows.targets, rows.targets)
     # Those of the validation units do.
     garbage = Relabelled(corpus.directory, FOLD.validation)
-    _, other = traditional.evaluate_fold(
-        garbage, FOLD, "mfcc", cache_dir, progress=False
-    )
+    _, other = traditional.evaluate_fold(garbage, FOLD, vectors)
     assert other["validation_score"] < chosen["validation_score"]
 
 
@@ -185,7 +186,9 @@ def test_a_class_that_was_not_heard_in_training_is_never_the_answer():
     np.testing.assert_array_equal(outputs.argmax(axis=1), machine.predict(x))
 
 
-def test_what_cannot_be_done_is_named(corpus, regression, cache_dir, monkeypatch):
+def test_what_cannot_be_done_is_named(
+    corpus, regression, cache_dir, vectors, monkeypatch
+):
     with pytest.raises(ConfigError, match=r"features 'mfc'; expected one of egemaps, "):
         traditional.features(corpus, "mfc", cache_dir)
     with pytest.raises(ConfigError, match=r"labels over time; .*\(classification\)"):
@@ -199,7 +202,12 @@ def test_what_cannot_be_done_is_named(corpus, regression, cache_dir, monkeypatch
         ],
     )
     with pytest.raises(ConfigError, match="speaker_cas hold one class"):
-        traditional.evaluate_fold(same, FOLD, "mfcc", cache_dir, progress=False)
+        traditional.evaluate_fold(same, FOLD, vectors)
+
+
+def _features_and_svm(corpus, name, cache_dir):
+    vectors = traditional.features(corpus, name, cache_dir, progress=False)
+    traditional.evaluate_fold(corpus, FOLD, vectors)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +225,7 @@ def test_a_package_that_is_not_there(corpus, cache_dir, monkeypatch, package, na
     monkeypatch.setattr(builtins, "__import__", without)
     message = rf"needs {package}, .*pip install 'diccoser-jax\[traditional\]'"
     with pytest.raises(ConfigError, match=message):
-        traditional.evaluate_fold(corpus, FOLD, name, cache_dir, progress=False)
+        _features_and_svm(corpus, name, cache_dir)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,32 @@ def make(
     return output
 
 
+def heard_exactly(folder: pathlib.Path, moved_seconds: float) -> dict[str, np.ndarray]:
+    """`composition.heard_exactly` of each recording that `make` wrote.
+
+    Args:
+      folder: its ``output``.
+      moved_seconds: how far the labels were moved back.
+
+    Returns:
+      float32 ``[frames, 2]``, arousal and valence, for the id of each recording.
+    """
+    description = json.loads((folder / DESCRIPTION).read_text())
+    settings = composition.Settings(**description["settings"])
+    tracks: dict[str, np.ndarray] = {}
+    with (folder / "utterances.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            track = tracks.setdefault(
+                row["recording"], np.zeros((settings.frames, 2), np.float32)
+            )
+            start = round(float(row["start_seconds"]) * FRAME_RATE_HZ)
+            track[start:] = [float(row[name]) for name in _DIMENSIONS]
+    return {
+        name: composition.heard_exactly(track, settings, moved_seconds)
+        for name, track in tracks.items()
+    }
+
+
 def _check_classes(source: corpus.CorpusBuilder) -> None:
     for emotion in source.class_names:
         try:

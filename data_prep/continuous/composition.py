@@ -286,6 +286,34 @@ def compose(
     return Composition(waveform, acted, said, starts)
 
 
+def heard_exactly(
+    acted: np.ndarray, settings: Settings, moved_seconds: float
+) -> np.ndarray:
+    """What can be said of the labels by one who knows each utterance when it starts.
+
+    Smoothing looks ahead, so that labels begin to move before an utterance is heard,
+    and nobody knows what comes: this says the label as it would be if what is acted now
+    went on. Without noise, it is right wherever nothing begins soon.
+
+    Args:
+      acted: ``[frames, dimensions]``, as of a `Composition`.
+      settings: of the labels.
+      moved_seconds: how far the labels were moved back (``delay_seconds`` of training).
+
+    Returns:
+      float32 ``[frames - moved, dimensions]``.
+    """
+    moved = round(moved_seconds * FRAME_RATE_HZ)
+    window = _window(settings)
+    late = round(settings.delay_seconds * FRAME_RATE_HZ) - moved
+    lags = late + np.arange(len(window)) - len(window) // 2
+    frames = np.arange(len(acted) - moved)
+    # What is still to come is taken to be what is now; before all, the centre.
+    known = np.concatenate([np.zeros((1, acted.shape[1])), acted])
+    heard = np.clip(frames[:, None] - np.maximum(lags, 0), -1, None) + 1
+    return np.einsum("k,tkd->td", window, known[heard]).astype(np.float32)
+
+
 def rate(acted: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
     """Labels as of raters who respond slowly and late, and begin at the centre.
 
@@ -300,21 +328,28 @@ def rate(acted: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.
     Returns:
       float32 ``[frames, dimensions]`` in [-1, 1].
     """
-    width = settings.smoothing_seconds * FRAME_RATE_HZ
-    reach = max(int(np.ceil(width / 2)) - 1, 0)
-    k = np.arange(-reach, reach + 1)
-    window = np.cos(np.pi * k / max(width, 1)) ** 2
+    window = _window(settings)
+    reach = len(window) // 2
     delay = round(settings.delay_seconds * FRAME_RATE_HZ)
     before = np.zeros((delay + reach, acted.shape[1]))
     padded = np.concatenate([before, acted])[: len(acted) + 2 * reach]
     noise = rng.normal(size=padded.shape)
     labels = [
-        np.convolve(track, window / window.sum(), "valid")
+        np.convolve(track, window, "valid")
         + settings.noise
         * np.convolve(disturbance, window / np.linalg.norm(window), "valid")
         for track, disturbance in zip(padded.T, noise.T)
     ]
     return np.clip(np.stack(labels, axis=1), -1, 1).astype(np.float32)
+
+
+def _window(settings: Settings) -> np.ndarray:
+    """Weights of the labels' smoothing, of the sum 1, the middle at lag 0."""
+    width = settings.smoothing_seconds * FRAME_RATE_HZ
+    reach = max(int(np.ceil(width / 2)) - 1, 0)
+    k = np.arange(-reach, reach + 1)
+    window = np.cos(np.pi * k / max(width, 1)) ** 2
+    return window / window.sum()
 
 
 def _is_whole(number: float) -> bool:

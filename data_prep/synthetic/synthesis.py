@@ -136,7 +136,7 @@ def monologue(
         pitch=2 ** (0.35 * arousal),
         contour=0.35 * valence,
         melody=0.1 + 0.08 * valence,
-        syllables_hz=4.0 * 2 ** (0.5 * arousal),
+        syllables_hz=_syllables_hz(arousal),
         gain_db=8.0 * arousal + rng.normal(0, 2.0),
         tilt_db=-6.0 + 4.0 * valence,
         smile=2 ** (0.1 * valence),
@@ -145,6 +145,42 @@ def monologue(
     labels = np.stack([arousal, valence], axis=1)
     labels = labels.reshape(frames, steps_per_frame, 2).mean(axis=1)
     return waveform, labels.astype(np.float32)
+
+
+def heard_exactly(labels: np.ndarray, frame_rate_hz: float) -> np.ndarray:
+    """What can be said of a `monologue` at best, by measurement without error.
+
+    Neither tempo nor tilt depends on the speaker, and both are functions of the labels,
+    which are not noisy; but a syllable tells its tempo only when it has ended. At each
+    frame, this says the arousal that the last whole syllable's duration tells, and its
+    mean valence. Level and pitch would tell a little more of what has come since.
+
+    Args:
+      labels: ``[frames, 2]``, arousal and valence, of a whole recording.
+      frame_rate_hz: of the labels.
+
+    Returns:
+      float32 ``[frames, 2]``; zeros until the first syllable has ended.
+    """
+    beat = np.cumsum(_syllables_hz(labels[:, 0].astype(np.float64))) / frame_rate_hz
+    ends = np.interp(np.arange(int(beat[-1]) + 1), np.r_[0, beat], range(len(beat) + 1))
+    total = np.concatenate([[0], np.cumsum(labels[:, 1], dtype=np.float64)])
+    at_ends = np.interp(ends, range(len(total)), total)
+    last = beat.astype(int) - 1  # the syllable that has ended
+    said = np.zeros(labels.shape, np.float32)
+    heard = last >= 0
+    first, stop = last[heard], last[heard] + 1
+    frames = ends[stop] - ends[first]
+    said[heard, 0] = _TEMPO_OCTAVES**-1 * np.log2(frame_rate_hz / frames / _TEMPO_HZ)
+    said[heard, 1] = (at_ends[stop] - at_ends[first]) / frames
+    return said
+
+
+_TEMPO_HZ, _TEMPO_OCTAVES = 4.0, 0.5  # of a monologue: at arousal 0, and at 1 more
+
+
+def _syllables_hz(arousal: np.ndarray) -> np.ndarray:
+    return _TEMPO_HZ * 2 ** (_TEMPO_OCTAVES * arousal)
 
 
 def _wander(rng: np.random.Generator, steps: int) -> np.ndarray:
