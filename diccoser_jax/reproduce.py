@@ -671,17 +671,17 @@ def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
                 model_file.load(folder / model_file.NAME),
                 reproduction.plan[entry["fold"]].test,
             )
-            components, shares = _principal_components(contexts)
+            points, shares = _principal_components(contexts)
             label = f"{run.label}, fold {entry['fold']}" + (
                 f", seed {entry['seed']}" if reproduction.config.repeats > 1 else ""
             )
             colors = targets if targets.ndim == 1 else targets[:, 0]
-            panels[label] = (components, colors)
+            panels[label] = (points, colors)
             found.append(
                 {
                     "system": label,
                     "variance_shares": [_finite(share) for share in shares],
-                    **_correlations(components, targets, corpus.target_names),
+                    **_correlations(points, targets, corpus.target_names),
                 }
             )
     classification = corpus.task == "classification"
