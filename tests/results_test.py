@@ -9,7 +9,8 @@ from diccoser_jax.config import ConfigError
 
 _COMMAND = (
     "python -m diccoser_jax.reproduce --experiment={} "
-    "--config=/home/me/configs/emodb.py:paper --config.data.manual_dir=/data/EmoDB --workdir '/tmp/my runs' --raw_folds=1"
+    "--config=/home/me/configs/emodb.py:paper --config.data.manual_dir=/data/EmoDB "
+    "--workdir '/tmp/my runs' --raw_folds=1"
 )
 
 
