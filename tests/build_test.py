@@ -1,12 +1,11 @@
 """Tests for `../data_prep/build.py`."""
 
-import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import pytest
 import soundfile
@@ -127,8 +126,7 @@ def test_a_killed_build_leaves_nothing_that_the_next_one_does_not_remove(
             (emodb / f"{name}.wav").hardlink_to(emodb / "03a01Wa.wav")
     command = [sys.executable, "-m", "data_prep.build", "--dataset=emodb"]
     command += [f"--manual_dir={emodb}", f"--data_dir={data_dir}", "--allow_partial"]
-    root = pathlib.Path(__file__).parents[1]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=commands.ROOT, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         if list(data_dir.glob("emodb/incomplete.*/*speaker03*")):
             process.kill()
@@ -162,7 +160,7 @@ def test_two_hours_fit_in_memory(emodb, data_dir):
     )
     done = subprocess.run(
         [sys.executable, "-c", code, emodb, data_dir],
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=commands.ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -234,30 +232,22 @@ def test_description(emodb, data_dir):
     assert "1 files skipped:\n  03a02Wc.wav: " in text
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "data_prep.build", *map(os.fspath, arguments)],
-        cwd=pathlib.Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_command_line(emodb, data_dir):
     places = [f"--manual_dir={emodb}", f"--data_dir={data_dir}"]
-    partial = run("--dataset=emodb", *places)
+    partial = commands.run("data_prep.build", "--dataset=emodb", *places)
     assert partial.returncode == 1
     assert "4 of 535 documented recordings" in partial.stderr
     assert not data_dir.exists()
 
-    done = run("--dataset=emodb", "--allow_partial", *places)
+    done = commands.run(
+        "data_prep.build", "--dataset=emodb", "--allow_partial", *places
+    )
     assert done.returncode == 0, done.stderr
     assert "by speaker: 03 2, 16 2" in done.stdout
     assert f"Shards: {data_dir}/emodb/1.0.0" in done.stdout
     assert "writing emodb: 100%" in done.stderr
 
-    failed = run("--dataset=ravdess", *places)
+    failed = commands.run("data_prep.build", "--dataset=ravdess", *places)
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert "Error: " in failed.stderr

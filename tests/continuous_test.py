@@ -4,9 +4,8 @@ import csv
 import dataclasses
 import itertools
 import json
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import pytest
 import scipy.signal
@@ -377,13 +376,10 @@ def test_a_damaged_folder_is_named(ravdess, tmp_path, damage, message):
 
 
 def test_the_command(ravdess, tmp_path):
-    command = [sys.executable, "-m", "data_prep.continuous", "--allow_partial"]
-    command += ["--dataset=ravdess", f"--manual_dir={ravdess}", "--minutes=0.2"]
-    done = subprocess.run(
-        [*command, f"--output={tmp_path / 'made'}", "--delay_seconds=0.5"],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = commands.run(
+        "data_prep.continuous",
+        *("--allow_partial", "--dataset=ravdess", f"--manual_dir={ravdess}"),
+        *("--minutes=0.2", f"--output={tmp_path / 'made'}", "--delay_seconds=0.5"),
     )
     assert done.returncode == 1
     assert "Error: delay_seconds is 0.5; expected a multiple" in done.stderr

@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -267,17 +268,6 @@ def test_without_a_bundled_model_the_error_says_so(monkeypatch):
         diccoser_jax.load()
 
 
-def run_python(*arguments, **options):
-    environment = dict(os.environ, JAX_PLATFORMS="cpu")
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        timeout=120,
-        **options,
-    )
-
-
 def test_inference_imports_no_training(checkpoint):
     code = f"""
 import sys
@@ -293,7 +283,13 @@ heavy = {{"tensorflow", "tensorflow_datasets", "grain", "ml_collections", "orbax
 heavy |= {{"optax", "configs", "data_prep", "matplotlib", "sklearn", "torch"}}
 print(sorted(heavy & set(sys.modules)))
 """
-    result = run_python("-c", code, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert result.stdout == "[]\n", result.stderr
 
 
@@ -484,17 +480,15 @@ def test_an_interruption_keeps_what_was_done(tmp_path, model, recordings, kind):
 # The command.
 
 
-def command(*arguments, **options):
-    return run_python("-m", "diccoser_jax.predict", *arguments, **options)
+def command(*arguments):
+    return commands.run("diccoser_jax.predict", *arguments)
 
 
 def test_the_command_goes_on_after_a_bad_file_and_says_so(
     tmp_path, checkpoint, recordings
 ):
     output = tmp_path / "out.csv"
-    result = command(
-        f"--checkpoint={checkpoint}", recordings, f"--output={output}", text=True
-    )
+    result = command(f"--checkpoint={checkpoint}", recordings, f"--output={output}")
     assert result.returncode == 1
     assert "bad.wav" in result.stderr
     assert "Traceback" not in result.stderr
@@ -522,13 +516,13 @@ def test_flags_that_make_no_sense(names, values, message):
 
 
 def test_help_shows_how(tmp_path):
-    result = command("--help", text=True)
+    result = command("--help")
     assert "ffmpeg -v error" in result.stdout
     assert "--checkpoint" in result.stdout
 
 
 def test_a_checkpoint_that_is_none(tmp_path):
-    result = command(f"--checkpoint={tmp_path}", "x.wav", text=True)
+    result = command(f"--checkpoint={tmp_path}", "x.wav")
     assert result.returncode == 1
     assert result.stderr.startswith(f"ModelFileError: {tmp_path}: holds no model")
 
