@@ -30,4 +30,5 @@ def get_config(recipe: str = "tuned") -> ml_collections.ConfigDict:
     config.data.shift_seconds = 4.0
     config.data.delay_seconds = 3.0
     config.train.batch_size = 5
+    config.train.max_epochs = 12  # of some 130 steps each
     return config

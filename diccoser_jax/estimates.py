@@ -80,16 +80,16 @@ def size(config: ml_collections.ConfigDict) -> Size:
             _folds(config, len(metadata["units"])),
             f"the shards in {shards}",
         )
-    try:
-        speakers = dict(builder.documented_speakers)
-    except Exception:  # a builder that must read its corpus to know
-        speakers = {}
+    speakers = builder.documented_speakers
     recordings = sum(builder.documented_counts.values()) or sum(speakers.values())
     source = f"what is documented of {settings.dataset}"
+    regression = bool(builder.dimension_names)
     if not recordings:
-        recordings, source = 16, f"a guess: 16 recordings ({settings.dataset})"
-    folds = _folds(config, len(speakers) or 10)
-    if builder.class_names or not builder.dimension_names:
+        recordings = 16 if regression else 1000
+        source = f"a guess, for nothing is documented of {settings.dataset}"
+    units = len(speakers) if config.folds.plan == "leave_one_out" else 0
+    folds = _folds(config, units or config.folds.count or 5)
+    if not regression:
         classes = len(builder.class_names) or 4
         return Size("classification", classes, recordings, recordings, folds, source)
     windows = 1 + (_RECORDING_SECONDS - settings.window_seconds) / (
@@ -120,8 +120,10 @@ def run_seconds(config: ml_collections.ConfigDict, size: Size) -> float:
         size.outputs,
         data.window_frames(config.data.window_seconds),
     )
-    trained = size.train_windows * (size.folds - 2) / max(size.folds, 3)
-    heard = size.test_windows / size.folds  # of validation, and of test
+    # Of n folds, one validates and one tests; an official partition is about as five.
+    folds = size.folds if size.folds > 2 else 5
+    trained = size.train_windows * (folds - 2) / folds
+    heard = size.test_windows / folds  # of validation
     again = config.train.batch_stats_batches * config.train.batch_size
     epoch = (_BACKWARD * trained + heard + again) * work / MULTIPLY_ADDS_PER_SECOND
     return _RUN_SECONDS + config.train.max_epochs * (epoch + _EPOCH_SECONDS)

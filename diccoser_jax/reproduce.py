@@ -243,7 +243,7 @@ def _ceiling(reproduction: Reproduction, runs: Sequence[Run]) -> list[Run]:
     elif settings.dataset == "continuous" and settings.manual_dir:
         folder = pathlib.Path(settings.manual_dir).expanduser()
         made = continuous.heard_exactly(folder, settings.delay_seconds)
-        said = [made[part.recordings[0]] for part in parts]
+        said = [made[part.recordings[0]][: len(part.targets)] for part in parts]
     else:
         return []
     outputs = np.concatenate(said)
@@ -939,6 +939,8 @@ def describe(
     size = estimates.size(config)
     folds = list(range(size.folds))
     if config.fold != experiment.ALL:
+        if not config.fold.isdecimal():
+            raise ConfigError(f"fold={config.fold!r} is no number, and not 'all'.")
         folds = [int(config.fold)]
     lines, everything = [], {}
     for name in EXPERIMENTS:

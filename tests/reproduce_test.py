@@ -1,6 +1,7 @@
 """Tests for `../diccoser_jax/reproduce.py`, on the synthetic corpora."""
 
 import dataclasses
+import importlib
 import json
 
 import guessing
@@ -284,6 +285,16 @@ def test_the_size_is_that_of_the_shards(data_dir, regression):
     assert size.train_windows == len(regression.source(units, evaluation=False))
     assert size.test_windows == len(regression.source(units, evaluation=True))
     assert (size.task, size.outputs, size.folds) == ("regression", 2, 2)
+
+
+@pytest.mark.parametrize("name", ["iemocap", "msp_improv", "msp_podcast", "recola"])
+def test_a_corpus_that_is_not_there_has_a_size(tmp_path, name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.data.data_dir = str(tmp_path)
+    size = estimates.size(config)
+    assert size.folds >= 1
+    assert size.train_windows >= size.test_windows > 100
+    assert (size.task == "regression") == (name == "recola")
 
 
 def test_an_ablation_of_another_task_is_refused(reproduction):
