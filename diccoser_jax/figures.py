@@ -5,6 +5,7 @@ which stay apart for colour-blind readers; markers differ as well, for print.
 """
 
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -477,7 +478,7 @@ def bars(
     places = np.arange(len(means))
     width = 0.84 / len(labels)
     above = 0.0
-    for i, (label, (color, hatch)) in enumerate(zip(labels, _fills())):
+    for i, (label, (color, hatch)) in enumerate(zip(labels, _pairs(labels))):
         heights = np.array([means[measure][i] for measure in means])
         around = np.array([deviations[measure][i] for measure in means])
         x = places + (i - (len(labels) - 1) / 2) * width
@@ -538,6 +539,20 @@ def bars(
 
 def _measure_title(measure: str) -> str:
     return measure.removeprefix("ccc_") if "_" in measure else measure.upper()
+
+
+def _pairs(labels: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """One colour for systems that differ in what follows the comma, the first hatched.
+
+    Where there are no pairs of neighbours, each has its own.
+    """
+    names = [label.partition(",")[0] for label in labels]
+    if names[::2] != names[1::2] or len(set(names)) < 2:
+        yield from itertools.islice(_fills(), len(labels))
+        return
+    for color, _ in itertools.islice(_fills(), len(labels) // 2):
+        yield color, "////"
+        yield color, ""
 
 
 def _fills() -> Iterator[tuple[str, str]]:

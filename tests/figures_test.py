@@ -142,6 +142,63 @@ def test_tracks_lie_over_seconds():
         assert axes.get_title(loc="right") == ["CCC 0.500", "CCC 0.600"][d]
 
 
+def test_bars_stand_in_groups_with_what_a_paper_gives():
+    means = {"wa": [0.5, 0.6], "ua": [0.4, 0.7]}
+    deviations = {"wa": [0.1, 0.0], "ua": [0.05, 0.02]}
+    paper = {"wa": [None, 0.65], "ua": [None, None]}
+    (axes,) = figures.bars(["a", "b"], means, deviations, paper, chance=0.25).axes
+    heights = {(round(bar.get_x(), 3), bar.get_height()) for bar in axes.patches}
+    assert [height for _, height in sorted(heights)] == [0.5, 0.6, 0.4, 0.7]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["WA", "UA"]
+    assert sorted(t.get_text() for t in axes.texts) == [
+        *("0.400", "0.500", "0.600", "0.700")
+    ]
+    diamonds = [line for line in axes.get_lines() if line.get_marker() == "D"]
+    (place,) = [x for line in diamonds for x in np.array(line.get_data()).T]
+    second = sorted(bar.get_x() + bar.get_width() / 2 for bar in axes.patches)[1]
+    np.testing.assert_allclose(place, [second, 0.65])
+    (chance,) = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(chance.get_ydata(), 0.25)
+    assert axes.get_ylim()[1] > 0.72
+    (axes,) = figures.bars(["a"], {"ccc_x": [-0.2]}, {"ccc_x": [0.1]}).axes
+    assert axes.get_ylim()[0] < -0.3
+
+
+def test_pairs_share_a_colour():
+    labels = ["A, raw", "A, log_mel", "B, raw", "B, log_mel"]
+    scores = {"ua": [0.1, 0.2, 0.3, 0.4]}
+    (axes,) = figures.bars(labels, scores, {"ua": [0.0] * 4}).axes
+    colors = [bar.get_facecolor() for bar in axes.patches]
+    assert colors[0] == colors[1] != colors[2] == colors[3]
+    assert [bool(bar.get_hatch()) for bar in axes.patches] == [True, False] * 2
+    (axes,) = figures.bars(labels[:2], {"ua": [0.1, 0.2]}, {"ua": [0.0] * 2}).axes
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
+
+
+def test_convergence_is_the_mean_as_long_as_all_train():
+    runs = [
+        {"train_loss": [3.0, 2.0, 1.0], "validation_score": [0.1, 0.2, 0.3]},
+        {"train_loss": [1.0, 1.0], "validation_score": [0.3, 0.4]},
+    ]
+    loss, score = figures.convergence({"a": runs, "b": [{}]}).axes
+    np.testing.assert_allclose(lines_of(loss)["a"], [[1, 2], [2, 1.5]])
+    np.testing.assert_allclose(lines_of(score)["a"], [[1, 0.2], [2, 0.3]])
+    assert "b" not in lines_of(loss)
+
+
+def test_points_have_the_colour_of_their_class_or_value():
+    points = np.arange(8.0).reshape(4, 2)
+    classes = np.array([0, 1, 1, 0])
+    (axes,) = figures.scatters({"p": (points, classes)}, ["x", "y"], columns=1).axes
+    found = {c.get_label(): c.get_offsets() for c in axes.collections}
+    np.testing.assert_array_equal(found["x"], points[[0, 3]])
+    np.testing.assert_array_equal(found["y"], points[[1, 2]])
+    values = np.linspace(-1, 1, 4)
+    axes, bar = figures.scatters({"p": (points, values)}, ["z"], columns=1).axes
+    np.testing.assert_array_equal(axes.collections[0].get_array(), values)
+    assert bar.get_ylabel() == "z"
+
+
 def test_names_are_not_formulas():
     confusion = np.eye(2, dtype=int)
     content = figures.png(figures.confusion(confusion, ["$a_", "b$\\frac"], "$^$_{"))
