@@ -1,6 +1,16 @@
-"""Fixtures that several modules share."""
+"""Fixtures that several modules share, and how tests compile."""
 
+import os
 import pathlib
+import tempfile
+
+# For this process and for the commands that tests start. Most of the time of the tests
+# is compilation: they take what LLVM makes at once, and each program only once.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="diccoser-jax-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import pytest
@@ -37,10 +47,3 @@ def regression(data_dir) -> data.Corpus:
             progress=False,
         )
     )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compile_once(tmp_path_factory):
-    """Programs that several tests compile are compiled by the first of them."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import speech
+import weights
 
 from diccoser_jax import diccoser, layers
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
@@ -86,7 +87,7 @@ def _network(config):
     """A model, and variables whose batch statistics fit its activations."""
     model = Diccoser(config)
     inputs = _waveform(config, 30, seed=1)
-    variables = jax.jit(model.init)(jax.random.key(0), *inputs)
+    variables = weights.draw(jax.eval_shape(model.init, jax.random.key(0), *inputs))
     calm = dataclasses.replace(config, batch_norm_momentum=0.0, dropout_rate=0.0)
     _, updates = jax.jit(
         functools.partial(Diccoser(calm).apply, train=True, mutable="batch_stats")
