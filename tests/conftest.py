@@ -22,6 +22,24 @@ from diccoser_jax import data
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Plain ``pytest``, of all files, shares them between two processes (pytest-xdist).
+
+    Unless ``-n`` says otherwise, or the plugin is absent.
+    """
+    everything = config.args_source is config.ArgsSource.TESTPATHS
+    options = config.option
+    unset = getattr(options, "numprocesses", 0) is None
+    if (
+        everything
+        and unset
+        and not options.usepdb
+        and not hasattr(config, "workerinput")
+    ):
+        options.numprocesses, options.dist = 2, "loadfile"
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory) -> pathlib.Path:
     """Where the shards of this test run lie."""
