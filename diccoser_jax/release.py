@@ -26,6 +26,7 @@ import scipy.special
 import tqdm
 from absl import app, flags, logging
 
+from configs import default
 from data_prep.corpus import CorpusError
 from diccoser_jax import (
     calibration,
@@ -75,7 +76,9 @@ def release(
             f"with --config.fold={experiment.ALL}, which tests every speaker."
         )
     answers = predictions.load(workdir / "predictions.npz")
-    config = ml_collections.ConfigDict(results["config"])
+    config = default.get_config()
+    with config.ignore_type():  # JSON has lists where there were tuples
+        config.update(results["config"])  # keys that it lacks are newer than it
     corpus = experiment.prepare(config)
     temperature = 1.0
     if corpus.task == "classification":
