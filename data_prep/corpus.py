@@ -563,6 +563,10 @@ def training_windows(frames: int, size: int, shift: int) -> list[slice]:
     They start at every multiple of ``shift``; where the last one would end before the
     recording does, one more ends with it. A recording shorter than ``size`` is one
     shorter window. All in frames.
+
+    Examples:
+      >>> [(w.start, w.stop) for w in training_windows(frames=12, size=5, shift=4)]
+      [(0, 5), (4, 9), (7, 12)]
     """
     last = max(frames - size, 0)
     starts = sorted({*range(0, last + 1, shift), last})

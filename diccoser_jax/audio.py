@@ -214,6 +214,10 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
     """Rounds float samples in [-1, 1] to int16; 1.0, which int16 lacks, is clipped.
 
     ``to_int16(x) / 32768`` gives ``x`` back, exactly if it came from 16-bit audio.
+
+    Examples:
+      >>> to_int16(np.array([-1.0, 0.5, 1.0]))
+      array([-32768,  16384,  32767], dtype=int16)
     """
     result = np.empty(waveform.shape, np.int16)
     for start in range(0, len(waveform), _BLOCK_SAMPLES):  # Two hours fit in memory.

@@ -161,7 +161,12 @@ class DiccoserConfig:
 
     @property
     def global_dilations(self) -> tuple[int, ...]:
-        """D_global = {1, 2, 4, ..., 2^floor(log2 L), L} (section 4.1.2)."""
+        """D_global = {1, 2, 4, ..., 2^floor(log2 L), L} (section 4.1.2).
+
+        Examples:
+          >>> DiccoserConfig(window_frames=500).global_dilations
+          (1, 2, 4, 8, 16, 32, 64, 128, 256, 500)
+        """
         dilations = tuple(2**k for k in range(self.window_frames.bit_length()))
         if dilations[-1] != self.window_frames:
             dilations += (self.window_frames,)
@@ -202,7 +207,13 @@ def _local_field(config: DiccoserConfig, hop_samples: int) -> int:
 
 
 def receptive_field_samples(config: DiccoserConfig) -> int:
-    """Samples that output frame t sees: the last of them is sample 640·(t+1) - 1."""
+    """Samples that output frame t sees: the last of them is sample 640·(t+1) - 1.
+
+    Examples:
+      >>> config = DiccoserConfig(window_frames=75)  # 3 s
+      >>> local_receptive_field_samples(config), receptive_field_samples(config)
+      (5092, 86400)
+    """
     lags = [
         dilation * (global_block_width(config, dilation) - 1)
         for dilation in config.global_dilations

@@ -69,6 +69,12 @@ def plan(
     Raises:
       ValueError: an unknown name, fewer than three units, or a count that the plan
         cannot make of them.
+
+    Examples:
+      >>> sessions = {f"session{n}": "unknown" for n in range(1, 6)}
+      >>> first, *others = plan("in_order", sessions, count=5, seed=0)
+      >>> first.test, first.validation, len(others)
+      (('session1',), ('session2',), 4)
     """
     if name not in PLANS:
         raise ValueError(f"unknown plan {name!r}; expected one of {', '.join(PLANS)}")

@@ -51,6 +51,11 @@ def ccc_loss(
 
     Raises:
       ValueError: If the shapes do not fit each other.
+
+    Examples:
+      >>> labels = jnp.array([0.0, 1.0, 2.0]).reshape(1, 3, 1)
+      >>> float(ccc_loss(labels, labels)), float(ccc_loss(-labels, labels))
+      (0.0, 1.25)
     """
     mask = _check_sequences(predictions, labels, mask)[..., None]
     # Not only left out of the sums: a NaN in the padding would reach the gradient.

@@ -28,6 +28,11 @@ def confusion_matrix(
     Raises:
       ValueError: If the arrays are not integers of one shape `[examples]`, or hold a
         class outside the range.
+
+    Examples:
+      >>> confusion_matrix([0, 0, 0, 1], [0, 0, 1, 1], num_classes=2)
+      array([[2, 1],
+             [0, 1]])
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.ndim != 1 or labels.shape != predictions.shape:
@@ -70,6 +75,10 @@ def weighted_accuracy(confusion: np.ndarray) -> np.ndarray:
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
+
+    Examples:
+      >>> float(weighted_accuracy([[2, 1], [0, 1]]))
+      0.75
     """
     confusion = _check_confusion(confusion)
     right = np.trace(confusion, axis1=-2, axis2=-1)
@@ -87,6 +96,10 @@ def recalls(confusion: np.ndarray) -> np.ndarray:
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
+
+    Examples:
+      >>> recalls([[3, 1, 0], [0, 1, 0], [0, 0, 0]])
+      array([0.75, 1.  ,  nan])
     """
     confusion = _check_confusion(confusion)
     examples = confusion.sum(axis=-1)
@@ -109,6 +122,10 @@ def unweighted_accuracy(confusion: np.ndarray) -> np.ndarray:
 
     Raises:
       ValueError: If the matrix is not square or holds no example.
+
+    Examples:
+      >>> float(unweighted_accuracy([[3, 1], [0, 1]]))
+      0.875
     """
     return np.nanmean(recalls(confusion), axis=-1)
 
