@@ -63,7 +63,10 @@ class Recording:
     path: pathlib.Path | None = None
 
 
-class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+class CorpusBuilder(
+    tfds.core.ShardBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
     """A TFDS builder that needs no TensorFlow, and neither do its readers.
 
     A record holds ``id``, ``speaker``, ``start_seconds`` (float32), ``audio`` (int16
@@ -90,11 +93,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     class and of each speaker), departures from which are errors.
     """
 
-    class_names: Sequence[str] = ()
-    dimension_names: Sequence[str] = ()
     file_suffixes: Sequence[str] = (".wav",)
-    documented_counts: Mapping[str, int] = {}
-    documented_speakers: Mapping[str, int] = {}
 
     def __init__(
         self,
@@ -144,6 +143,26 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self._lengths: dict[str, int] = {}
         self._samples: tuple[Recording | None, np.ndarray] = (None, np.zeros(0))
         super().__init__(file_format="array_record", **kwargs)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes; none for a regression."""
+        return ()
+
+    @property
+    def dimension_names(self) -> Sequence[str]:
+        """The dimensions of the tracks; none for a classification."""
+        return ()
+
+    @property
+    def documented_counts(self) -> Mapping[str, int]:
+        """Recordings of each class; nothing where they are not documented."""
+        return {}
+
+    @property
+    def documented_speakers(self) -> Mapping[str, int]:
+        """Recordings of each speaker; nothing where they are not documented."""
+        return {}
 
     @abc.abstractmethod
     def recordings(self, files: Sequence[pathlib.Path]) -> Iterable[Recording]:
@@ -199,7 +218,9 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """
         self._skipped, self._warnings = [], []
         recordings = self._drop_copies(self.recordings(self._files))
-        counts = {"class": Counter(), "speaker": Counter(), "split": Counter()}
+        counts: dict[str, Counter[str]] = {
+            name: Counter() for name in ("class", "speaker", "split")
+        }
         counts["class"].update(dict.fromkeys(self.class_names, 0))
         units: dict[str, list[Recording]] = {}
         same_sound: dict[bytes, list[Recording]] = {}
@@ -211,7 +232,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 waveform = self.waveform(recording)
                 if self.dimension_names:
                     recording = self._fit_track(recording, len(waveform))
-                sound = hashlib.blake2b(np.ascontiguousarray(waveform)).digest()
+                sound = hashlib.blake2b(np.ascontiguousarray(waveform).data).digest()
                 same_sound.setdefault(sound, []).append(recording)
                 seconds += len(waveform) / audio.SAMPLE_RATE_HZ
                 self._lengths[recording.id] = len(waveform)
@@ -428,7 +449,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         the track's last frame: the one is left out, and so is the other. Any other
         difference means that labels and audio are not of one recording.
         """
-        track, name = recording.label, recording.path or recording.id
+        track, name = np.asarray(recording.label), recording.path or recording.id
         if track.ndim != 2 or track.shape[1] != len(self.dimension_names):
             raise CorpusError(
                 f"{name}: its labels have shape {track.shape}; expected "

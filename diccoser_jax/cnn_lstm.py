@@ -7,6 +7,7 @@ neither causal nor able to stream.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,9 @@ class CnnLstm(nn.Module):
             x = ops.max_pool(x, pool)
             x = nn.Dropout(c.dropout_rate, deterministic=not train)(x)
         for _ in range(c.lstm_layers):
-            x = nn.RNN(nn.OptimizedLSTMCell(c.lstm_features, dtype=c.compute_dtype))(x)
+            cell = nn.OptimizedLSTMCell(c.lstm_features, dtype=c.compute_dtype)
+            lstm: Any = nn.RNN(cell)  # which returns the carry, too, if asked to
+            x = lstm(x)
         outputs = nn.Dense(c.outputs, name="output")(x.astype(jnp.float32))
         # The mean commutes with the affine output layer: this is global average
         # pooling of the LSTM's outputs, then the classifier.

@@ -28,15 +28,19 @@ def _count(jaxpr: core.Jaxpr) -> int:
     return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
+def _shape(atom: Any) -> tuple[int, ...]:
+    return atom.aval.shape  # of arrays, which is all that these operations take
+
+
 def _count_equation(equation: core.JaxprEqn) -> int:
-    outputs = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+    outputs = math.prod(_shape(equation.outvars[0])) if equation.outvars else 0
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        left = equation.invars[0].aval.shape
+        left = _shape(equation.invars[0])
         return outputs * math.prod(left[axis] for axis in contracted)
     if equation.primitive.name == "conv_general_dilated":
         numbers = equation.params["dimension_numbers"]
-        kernel = list(equation.invars[1].aval.shape)
+        kernel = list(_shape(equation.invars[1]))
         kernel[numbers.rhs_spec[0]] = 1  # its outputs are counted already
         return outputs * math.prod(kernel)
     inside = [_count(jaxpr) for jaxpr in core.jaxprs_in_params(equation.params)]

@@ -14,7 +14,7 @@ class ConfigError(ValueError):
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """``{"section.key": value}`` of a configuration, sections in dotted names."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
             flat |= {f"{key}.{name}": leaf for name, leaf in flatten(value).items()}

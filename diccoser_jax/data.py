@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from diccoser_jax.audio import FRAME_RATE_HZ, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from diccoser_jax.config import ConfigError
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Any]  # of arrays, NumPy's on the host and JAX's in a step
 
 # Two threads hide the reading on small machines; the default buffer of 500 batches
 # would fill the memory.
@@ -33,6 +33,7 @@ class Corpus:
     """
 
     directory: pathlib.Path
+    _builder: Any = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         object.__setattr__(

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -179,9 +180,8 @@ def _run_many(
 ) -> dict[str, Any]:
     """Every fold that is asked for, with every seed, and what they give together."""
     plan = make_plan(config, corpus)
-    if config.fold == ALL:
-        numbers = range(len(plan))
-    else:
+    numbers: Sequence[int] = range(len(plan))
+    if config.fold != ALL:
         choose_fold(config, plan)
         numbers = [int(config.fold)]
     seeds = range(config.seed, config.seed + config.repeats)

@@ -68,7 +68,8 @@ def window_function(saved: SavedModel) -> Callable[[jax.Array], dict[str, jax.Ar
     """
 
     def window(waveform: jax.Array) -> dict[str, jax.Array]:
-        return _outputs(saved, saved.model.apply(saved.variables, waveform))
+        output: Any = saved.model.apply(saved.variables, waveform)
+        return _outputs(saved, output)
 
     return window
 

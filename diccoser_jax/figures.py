@@ -178,14 +178,17 @@ def fold_curves(
         if not axes.lines:
             axes.set_axis_off()
     figure.supxlabel("step", fontsize=9, color="0.25")
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in (grid[0, 0], grid[1, 0]):
         for handle, label in zip(*axes.get_legend_handles_labels()):
             # Every run has a best epoch of its own.
             entries.setdefault(label.split(" (")[0], handle)
     if entries:
         figure.legend(
-            entries.values(), entries, loc="outside upper right", ncols=len(entries)
+            list(entries.values()),
+            list(entries),
+            loc="outside upper right",
+            ncols=len(entries),
         )
     return figure
 
@@ -424,7 +427,8 @@ def tracks(
     """
     height = 1.5 * len(names) + 0.4
     # Margins by hand: to look for the best ones would double the time of a long report.
-    figure = Figure(figsize=(_WIDTH, height), layout="none")
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.set_layout_engine("none")
     figure.subplots_adjust(
         left=0.08, right=0.985, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.25
     )

@@ -163,7 +163,7 @@ class Predictor:
             name, chunks = str(source), audio.blocks(source)
         else:
             if isinstance(source, np.ndarray | jax.Array):
-                source = [source]
+                source = [np.asarray(source)]
             name = _SAMPLES
             chunks = _resampled(source, sample_rate_hz, silence_allowed=False)
         counted = _Counted(chunks)
@@ -276,12 +276,12 @@ class Predictor:
         carry = stream_lib.init_carry(self.saved.model, self.saved.variables, batch=1)
         if self.task == "regression":  # Its windows begin in the midst of speech.
             return carry, np.zeros((0, config.outputs), np.float32)
-        frames = [np.zeros((config.answer_frames - 1, config.outputs), np.float32)]
+        parts = [np.zeros((config.answer_frames - 1, config.outputs), np.float32)]
         silence = np.zeros((1, _PIECE_FRAMES * FRAME_SAMPLES), np.float32)
         for _ in range(-(-self._window_frames // _PIECE_FRAMES)):
             carry, output = self._step(carry, silence)
-            frames.append(np.asarray(output.frames[0]))
-        frames = np.concatenate(frames)
+            parts.append(np.asarray(output.frames[0]))
+        frames = np.concatenate(parts)
         return carry, frames[len(frames) - config.answer_frames + 1 :]
 
     def _posteriors(self, outputs: np.ndarray) -> np.ndarray:

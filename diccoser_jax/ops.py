@@ -11,6 +11,7 @@ raise JAX's error of a ``custom_vjp``.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -277,7 +278,7 @@ def random_words(rng: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Arr
       uint32 ``[words]``; `keep` unpacks them.
     """
     values_per_word = 32 if rate == 0.5 else 4
-    return jax.random.bits(rng, (-(-np.prod(shape) // values_per_word),), jnp.uint32)
+    return jax.random.bits(rng, (-(-math.prod(shape) // values_per_word),), jnp.uint32)
 
 
 def keep(

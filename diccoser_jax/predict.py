@@ -68,7 +68,15 @@ _NOT_RAW = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd")
 _WAVEFORM_COLUMNS, _CURVE_COLUMNS = 2_000, 500
 _LONGEST_IN_SECONDS = 300  # then minutes
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
+_COLOURS: tuple[str, ...] = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+)
 _GREY = "#767676"
 _COLOURS += (_GREY, "#000000")
 
@@ -148,7 +156,8 @@ def predict_files(
         raise OutputError("--embeddings: the CNN-LSTM has no local context.")
     inputs = list(find_files(names))
     seconds = [0.0 if reason else _seconds(path) for path, reason in inputs]
-    errors, pictures = [], set()
+    errors: list[str] = []
+    pictures: set[str] = set()
     columns = _columns(model, frames=frames)
     with (
         _open_table(output, columns) as write,
@@ -241,12 +250,12 @@ def _columns(model: Predictor, *, frames: bool) -> dict[str, type]:
 _EMBEDDING_COLUMNS = {"file": str, "time_seconds": float, "embedding": list}
 
 
-def _numbers(names: Iterable[str], values: np.ndarray) -> dict[str, float]:
+def _numbers(names: Iterable[str], values: Iterable[float]) -> dict[str, float]:
     return {name: round(float(value), 6) for name, value in zip(names, values)}
 
 
 def _file_rows(path: str, result: Prediction) -> list[dict[str, Any]]:
-    row = {"file": path, "seconds": round(result.seconds, 6)}
+    row: dict[str, Any] = {"file": path, "seconds": round(result.seconds, 6)}
     if result.task == "classification":
         row |= {"label": result.label} | _numbers(result.names, result.pooled)
     else:
@@ -382,7 +391,7 @@ class _Envelope:
 
     def __init__(self, bar: tqdm):
         self._bar = bar
-        self._extremes = []
+        self._extremes: list[np.ndarray] = []
 
     def of(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Passes blocks on."""
@@ -512,7 +521,8 @@ def stream_lines(
 
 def _raw_chunks(source: BinaryIO) -> Iterator[np.ndarray]:
     rest, first = b"", True
-    while octets := source.read1(_READ_BYTES):
+    read: Any = source.read1  # type: ignore[attr-defined]  # it is buffered
+    while octets := read(_READ_BYTES):
         octets = rest + octets
         if first and octets.startswith(_NOT_RAW):
             raise AudioError(
@@ -527,7 +537,7 @@ def _raw_chunks(source: BinaryIO) -> Iterator[np.ndarray]:
 
 def _line(model: Predictor, seconds: float, frames: list[np.ndarray]) -> str:
     mean = np.mean(frames, axis=0)
-    line = {"time_seconds": round(float(seconds), 6)}
+    line: dict[str, Any] = {"time_seconds": round(float(seconds), 6)}
     if model.task == "classification":
         line["label"] = model.names[int(mean.argmax())]
     return json.dumps(line | _numbers(model.names, mean))

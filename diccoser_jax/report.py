@@ -388,7 +388,7 @@ def _confusion(finished: _Finished) -> Iterator[Block]:
             f" Each example counts once for each of {seeds} seeds." if seeds > 1 else ""
         ),
     )
-    by_fold = {}
+    by_fold: dict[int, Any] = {}
     for fold in finished.folds:
         by_fold[fold["fold"]] = by_fold.get(fold["fold"], 0) + np.array(
             fold["confusion"]
@@ -578,7 +578,7 @@ def _training(finished: _Finished) -> Iterator[Block]:
             caption=caption,
         )
     else:
-        runs = {}
+        runs: dict[int, list[Any]] = {}
         for fold, records in zip(finished.folds, finished.logs):
             runs.setdefault(fold["fold"], []).append((records, fold.get("best_epoch")))
         yield Picture(

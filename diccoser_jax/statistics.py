@@ -73,10 +73,11 @@ def measures(task: str, names: Sequence[str]) -> dict[str, Score]:
     """
     if task == "classification":
         return {"ua": metrics.unweighted_accuracy, "wa": metrics.weighted_accuracy}
-    return {
-        f"ccc_{name}": lambda moments, d=d: concordance(moments)[..., d]
-        for d, name in enumerate(names)
-    }
+
+    def ccc(d: int) -> Score:
+        return lambda moments: concordance(moments)[..., d]
+
+    return {f"ccc_{name}": ccc(d) for d, name in enumerate(names)}
 
 
 # One system.

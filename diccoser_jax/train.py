@@ -39,7 +39,7 @@ from diccoser_jax.diccoser import NETWORKS, Diccoser, DiccoserConfig
 from diccoser_jax.folds import Fold
 from diccoser_jax.log import Log
 
-REGRESSION_LOSSES = {
+REGRESSION_LOSSES: dict[str, Callable[..., jax.Array]] = {
     "ccc": losses.ccc_loss,
     "pooled_ccc": functools.partial(losses.ccc_loss, pooled=True),
     "squared_error": losses.squared_error,
@@ -641,7 +641,7 @@ def initialise(
     return model, jax.jit(create, out_shardings=sharding)(rng)
 
 
-def _finite(loss: jax.Array, what: str, log: Log, checkpoints: Checkpoints) -> float:
+def _finite(loss: Any, what: str, log: Log, checkpoints: Checkpoints) -> float:
     """The loss as a number; what was saved before it is safe."""
     if math.isfinite(loss):
         return float(loss)

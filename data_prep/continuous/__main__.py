@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -32,7 +33,13 @@ from diccoser_jax import audio
 from diccoser_jax.audio import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 _DIMENSIONS = ("arousal", "valence")
-_COLUMNS = ("recording", "start_seconds", "end_seconds", "utterance", "emotion")
+_COLUMNS: tuple[str, ...] = (
+    "recording",
+    "start_seconds",
+    "end_seconds",
+    "utterance",
+    "emotion",
+)
 _COLUMNS += ("intensity", *_DIMENSIONS)
 
 
@@ -100,7 +107,7 @@ def make(
         utterances = [
             composition.Utterance(
                 recording.id,
-                recording.label,
+                str(recording.label),
                 composition.intensity(source.name, recording.id),
                 composition.speech(waveform),
             )
@@ -165,7 +172,8 @@ def _check_classes(source: corpus.CorpusBuilder) -> None:
 
 def _names(recordings: Sequence[corpus.Recording]) -> list[str]:
     """Names of speakers that are names of splits, too."""
-    names, known = [], {}
+    names: list[str] = []
+    known: dict[str, str] = {}
     for recording in recordings:
         name = "speaker" + re.sub(r"\W", "_", recording.speaker, flags=re.ASCII)
         if name.endswith(corpus.EVALUATION_SUFFIX):
@@ -276,6 +284,6 @@ if __name__ == "__main__":
         "allow_partial", False, "Use a corpus whose counts are other than documented."
     )
     for field in _SETTINGS:
-        define = flags.DEFINE_integer if field.type is int else flags.DEFINE_float
+        define: Any = flags.DEFINE_integer if field.type is int else flags.DEFINE_float
         define(field.name, field.default, _HELP[field.name])
     app.run(main)

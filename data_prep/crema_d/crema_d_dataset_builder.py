@@ -28,8 +28,10 @@ _EMOTIONS = {
 }
 _COUNTS = {name: 1087 if name == "neutral" else 1271 for name in _EMOTIONS.values()}
 _ACTORS = range(1001, 1092)
-_SENTENCES = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE")
-_SENTENCES += ("TSI", "WSI")
+_SENTENCES = (
+    *("DFA", "IEO", "IOM", "ITH", "ITS", "IWL"),
+    *("IWW", "MTI", "TAI", "TIE", "TSI", "WSI"),
+)
 # "No audio", says the README of the corpus; as long as any other, so only its level
 # tells. Some copies leave it out.
 _SILENT = "1076_MTI_SAD_XX"

@@ -100,7 +100,9 @@ class Builder(corpus.CorpusBuilder):
             for path in files
             if _kind(path) == "audio"
         }
-        recordings, left_out, seen = [], Counter(), set()
+        recordings: list[corpus.Recording] = []
+        left_out: Counter[str] = Counter()
+        seen: set[tuple[pathlib.Path, str]] = set()
         for path in labels:
             session = path.parents[2]
             lines = []

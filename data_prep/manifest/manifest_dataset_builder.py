@@ -129,7 +129,8 @@ class Builder(corpus.CorpusBuilder):
     def recordings(self, files: Sequence[pathlib.Path]) -> list[Segment]:
         """Reads rows and tracks."""
         del files
-        segments, seen = [], {}
+        segments: list[Segment] = []
+        seen: dict[str, str] = {}
         sides: dict[str, tuple[Mapping[str, str], str]] = {}
         for row in self._rows:
             with self.bad_file(self._table):
@@ -166,7 +167,9 @@ class Builder(corpus.CorpusBuilder):
             for segment, unit in zip(segments, units)
         ]
 
-    def waveform(self, recording: Segment) -> np.ndarray:
+    def waveform(  # type: ignore[override]  # its recordings are segments
+        self, recording: Segment
+    ) -> np.ndarray:
         """Returns the segment, float32 ``[samples]``.
 
         Raises:

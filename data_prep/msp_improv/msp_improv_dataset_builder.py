@@ -68,7 +68,8 @@ class Builder(corpus.CorpusBuilder):
         for path in files:
             if path.suffix.lower() == ".wav":
                 audio_of.setdefault(path.stem, []).append(path)
-        recordings, left_out = [], Counter()
+        recordings: list[corpus.Recording] = []
+        left_out: Counter[str] = Counter()
         lines_of: dict[str, int] = {}
         # Not splitlines, for which 0x85 ends a line; votes hold free text.
         lines = corpus.read_text(labels[0]).split("\n")

@@ -102,7 +102,9 @@ class Builder(corpus.CorpusBuilder):
                 f"{labels[0]}: has no column {', '.join(missing)}; found "
                 f"{', '.join(columns)}"
             )
-        recordings, left_out, unlabelled = [], Counter(), 0
+        recordings: list[corpus.Recording] = []
+        left_out: Counter[str] = Counter()
+        unlabelled = 0
         seen: dict[str, str] = {}
         for row in rows:
             with self.bad_file(labels[0]):

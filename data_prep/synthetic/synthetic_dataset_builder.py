@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -59,7 +59,7 @@ class Builder(corpus.CorpusBuilder):
         del files
         recordings = []
         for index in range(_SPEAKERS):
-            who = {
+            who: dict[str, Any] = {
                 "unit": f"speaker{index:02d}",
                 "speaker": f"{index:02d}",
                 "sex": _sex(index),
@@ -81,10 +81,10 @@ class Builder(corpus.CorpusBuilder):
         index = int(recording.speaker)
         if self.dimension_names:
             return _monologue(index)[0]
-        emotion = self.class_names.index(recording.label)
+        emotion = self.class_names.index(str(recording.label))
         take = int(recording.id.rpartition("-")[2])
         rng = np.random.default_rng([_SEED, index, emotion, take])
-        return synthesis.utterance(rng, _speaker(index), recording.label)
+        return synthesis.utterance(rng, _speaker(index), str(recording.label))
 
 
 def _sex(index: int) -> str:
