@@ -427,8 +427,8 @@ def tracks(
     """
     height = 1.5 * len(names) + 0.4
     # Margins by hand: to look for the best ones would double the time of a long report.
-    figure = Figure(figsize=(_WIDTH, height))
-    figure.set_layout_engine("none")
+    none: Any = "none"  # Matplotlib's annotations lack it
+    figure = Figure(figsize=(_WIDTH, height), layout=none)
     figure.subplots_adjust(
         left=0.08, right=0.985, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.25
     )
