@@ -154,7 +154,7 @@ def pretrain(
             steps_per_line=config.train.log_every_steps,
             score_name="score",
         ) as log:
-            for epoch in range(done["epoch"] + 1, config.train.max_epochs + 1):
+            for epoch in range(int(done["epoch"]) + 1, config.train.max_epochs + 1):
                 for batch in setup.batches(epoch):
                     state, step_metrics = setup.step(state, batch)
                     log.train(epoch, float(step_metrics["loss"]))
@@ -225,7 +225,7 @@ def represent(
         deviation = jnp.sqrt(jnp.sum(weights * deviations, axis=1) / count)
         return jnp.concatenate([mean, deviation], axis=-1)
 
-    vectors = {}
+    vectors: dict[str, Any] = {}
     for batch in data.eval_batches(
         corpus,
         list(corpus.metadata["units"]),

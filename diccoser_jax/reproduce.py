@@ -845,7 +845,9 @@ def autoencoding(reproduction: Reproduction, name: str) -> pathlib.Path:
         raise ConfigError(f"{name} classifies; {corpus.name} has no classes.")
     supervised = reproduction.run(System("CS rms"), "CS rms, trained with labels")
     config = System("CS rms").configure(config, corpus.task)
-    started, learnt, drawn = time.monotonic(), [], []
+    started = time.monotonic()
+    learnt: list[Any] = []
+    drawn: list[Any] = []
     for seed in range(config.seed, config.seed + config.repeats):
         for number in reproduction.folds(config.model.frontend):
             one = config.copy_and_resolve_references()
@@ -942,7 +944,8 @@ def describe(
         if not config.fold.isdecimal():
             raise ConfigError(f"fold={config.fold!r} is no number, and not 'all'.")
         folds = [int(config.fold)]
-    lines, everything = [], {}
+    lines: list[str] = []
+    everything: dict[pathlib.Path, float] = {}
     for name in EXPERIMENTS:
         if name in COMPARISONS:
             title, systems = COMPARISONS[name].title, COMPARISONS[name].systems
@@ -1002,7 +1005,8 @@ def command(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}: flags begin with --.")
     logging.set_verbosity(logging.WARNING)
     config = flags.FLAGS.config
-    if "fold" not in flags.FLAGS["config"].override_values:
+    flag: Any = flags.FLAGS["config"]
+    if "fold" not in flag.override_values:
         config.fold = experiment.ALL
     workdir, raw_folds = flags.FLAGS.workdir, flags.FLAGS.raw_folds
     if flags.FLAGS.list:

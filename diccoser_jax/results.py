@@ -115,7 +115,7 @@ def write(folder: pathlib.Path, output: pathlib.Path) -> None:
       folder: ``results``, with a folder for each section.
       output: the file; pictures are linked relative to it.
     """
-    sections = {}
+    sections: dict[str, Any] = {}
     for path in sorted(folder.glob("*/*.json")):
         content = json.loads(path.read_text())
         if "experiment" in content:  # results/benchmarks/ are others
@@ -292,7 +292,7 @@ def _cost_and_gaps(
     experiments: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[page.Block]:
     yield page.Heading("Cost, and what is missing", level=3)
-    seconds = {}
+    seconds: dict[str, Any] = {}
     for found in experiments.values():
         for row in found.get("systems", []):
             seconds[row["system"]] = max(row["seconds"], seconds.get(row["system"], 0))

@@ -73,9 +73,6 @@ def surroundings(tmp_path, monkeypatch, data_dir, model):
     monkeypatch.setenv("DICCOSER_FAST", json.dumps(shrunk))
     monkeypatch.setenv("DICCOSER_MODEL", str(model))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    cache = jax.config.jax_compilation_cache_dir
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # nobody's profile
     return tmp_path
