@@ -19,6 +19,7 @@ from diccoser_jax import (
     data,
     estimates,
     model_file,
+    predictions,
     reproduce,
     traditional,
     train,
@@ -426,3 +427,37 @@ def test_local_contexts_of_windows_are_means_over_what_counts(regression):
     context = model.apply(variables, audio[None]).local_context[0, :100]
     np.testing.assert_allclose(contexts[7], context.mean(axis=0), atol=1e-5)
     assert data.window_frames(8.0) == 200
+
+
+def test_computed_labels_have_a_ceiling(regression, tmp_path):
+    """Rows of two folds, in their order, said by one who measures without error."""
+    units = list(regression.metadata["units"])
+    parts = []
+    for fold in (0, 1):
+        records = list(regression.source([units[fold]], evaluation=True))
+        labels = np.concatenate([record["labels"] for record in records])
+        same = np.full(len(labels), fold, np.int32)
+        names = np.full(len(labels), units[fold])
+        parts.append(
+            predictions.Predictions(
+                names, names, same, 0 * same, labels, np.zeros_like(labels)
+            )
+        )
+    config = small_config(tmp_path, "synthetic/regression")
+    answers = predictions.concatenate(parts)
+    run = reproduce.Run("a", [], answers, 2, 7, 1.0)
+
+    class Holder:
+        corpus = regression
+
+    Holder.config = config
+    (ceiling,) = reproduce._ceiling(Holder, [run])
+    row = reproduce._row(Holder, ceiling)
+    for found in row["measures"].values():
+        assert 0.95 < found["mean"] < 1
+    np.testing.assert_array_equal(ceiling.answers.recordings, answers.recordings)
+    *_, table, text = reproduce.scores([reproduce._row(Holder, run), row])
+    assert table.rows[1][0] == "ceiling"
+    assert "The ceiling is what they permit" in text.text
+    config.data.dataset = "recola/avec"
+    assert reproduce._ceiling(Holder, [run]) == []
