@@ -57,8 +57,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.global_blocks = config_dict.placeholder(int)  # None: all
     config.model.block = "relu"  # dropout_last; gated: WaveNet's
     config.model.batch_norm_momentum = 0.99
-    # Less memory for intermediate results, which are computed twice. None: on CPU,
-    # where that is faster, too.
+    # Less memory for intermediate results, some of which are computed twice. None: on
+    # CPU, where that is faster, too.
     config.model.rematerialise = config_dict.placeholder(bool)
 
     config.train = ml_collections.ConfigDict()

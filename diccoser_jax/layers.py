@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from diccoser_jax import features, ops
 
 CARRY = "carry"
+CONVOLVED = "convolved"  # what blocks call the sum of their convolutions in training
 
 # Some thirty blocks add up in a network. Each starts with a small share, so that the
 # sum stays of order one, also before batch norm has seen any data.
@@ -372,7 +374,7 @@ class DilatedCausalBlock(nn.Module):
                 z += CausalConv(
                     self.features, 2, use_bias=False, name=f"{name}_conditioning"
                 )(conditioning, delayed_conditioning)
-            return z
+            return checkpoint_name(z, CONVOLVED) if train else z
 
         if self.gated:
             z = jnp.tanh(convolve("filter")) * nn.sigmoid(convolve("gate"))

@@ -96,6 +96,8 @@ def _convolve_forward(x, kernel, dilation, zeros):
 
 def _convolve_backward(dilation, zeros, residuals, gradient):
     x, kernel = residuals
+    # Made once for all products below; XLA would make it anew for the transposed one.
+    gradient = lax.optimization_barrier(gradient)
     starts = [k * dilation - zeros for k in range(kernel.shape[0])]
 
     def convolution(gradient, kernel):

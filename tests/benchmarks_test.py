@@ -123,7 +123,7 @@ def test_exponents_leave_out_what_did_not_fit():
 @pytest.mark.parametrize("axis", scaling.AXES)
 def test_every_point_is_a_workload(axis):
     _, networks, values, quick_values = scaling.AXES[axis]
-    assert set(quick_values) <= {*values, 3, 5, 7}
+    assert set(quick_values) <= set(values)
     for network in networks:
         for value in values:
             workload = workloads.find(scaling.spec(network, axis, value))
