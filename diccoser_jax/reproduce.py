@@ -343,6 +343,7 @@ def _comparison_page(
     if reproduction.corpus.task == "classification":
         measures.reverse()  # the paper's figures show WA, then UA
     yield from partial(systems)
+    yield page.Heading("Scores")
     yield from scores(systems, paper)
     labels = [row["system"] for row in systems]
     means, deviations = (
@@ -428,7 +429,6 @@ def scores(
     header = ["system"]
     for measure in measures:
         header += [_measure_name(measure)] + (["paper"] if paper else [])
-    yield page.Heading("Scores")
     yield page.Table(
         [*header, "folds", "runs", "parameters", "minutes"],
         [

@@ -141,6 +141,8 @@ def test_the_page_says_what_was_found_and_what_is_missing(workdir, tmp_path):
     assert "![Title of fig5](results/emodb/fig5.png)" in text
     assert "| CS rms | 0.500 ± 0.050 | 0.500 ± 0.050 | 5 | 5 | 1,000 | 60.0 |" in text
     assert "CS rms, raw: 2 of 5" in text
+    sections = [line for line in lines if line.startswith("## ")]
+    assert sections == ["## The paper's claims", "## emodb"]
     assert "Protocol: emodb 123; five folds; fold all." in text
     missing = next(line for line in lines if line.startswith("- Not run: "))
     for name in ("fig6", "table3", "gated", "autoencoder"):
