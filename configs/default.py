@@ -67,6 +67,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.max_epochs = 40
     config.train.patience_epochs = 20  # stop so long after the best validation score
     config.train.log_every_steps = 10
+    # Also saved after each epoch; what a kill costs is at most about this.
+    config.train.checkpoint_every_seconds = 120.0
     # Classification: weight of the loss of earlier frames beside the last frame's.
     config.train.frame_loss_weight = 0.0
     # What is validated and kept is a moving average of the weights, in which the past

@@ -19,6 +19,10 @@ def define_flag() -> None:
 def use() -> None:
     """Does as the flag says, unless the environment says where the cache is."""
     if flags.FLAGS.compilation_cache and not jax.config.jax_compilation_cache_dir:
-        folder = pathlib.Path(flags.FLAGS.compilation_cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        use_folder(pathlib.Path(flags.FLAGS.compilation_cache).expanduser())
+
+
+def use_folder(folder: pathlib.Path) -> None:
+    """Keeps compiled programs there, and finds them there."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

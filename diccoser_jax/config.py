@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import pathlib
 from typing import Any
 
 import ml_collections
@@ -43,24 +42,42 @@ def check_keys(
         raise ConfigError("\n".join(complaints))
 
 
-def check_same(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
-    """Holds a configuration against the one that a workdir was started with.
+# Keys that change how a result comes about, and not the result.
+_INCONSEQUENTIAL = (
+    "data.manual_dir",
+    "data.data_dir",
+    "train.checkpoint_every_seconds",
+)
 
-    Where the corpus lies may differ: its contents are checked elsewhere.
+
+def check_same(
+    now: ml_collections.ConfigDict, before: ml_collections.ConfigDict, what: str
+) -> None:
+    """Holds a configuration against the one that something was made by.
+
+    Where the corpus lies may differ: its contents are checked elsewhere. So may what
+    changes nothing in the result.
+
+    Args:
+      now: the configuration.
+      before: the other one.
+      what: a file or a folder, for the message.
 
     Raises:
       ConfigError: naming the keys that differ, with both values.
     """
-    before = flatten(ml_collections.ConfigDict(json.loads(path.read_text())))
-    now = flatten(ml_collections.ConfigDict(json.loads(config.to_json())))
-    movable = {"data.manual_dir", "data.data_dir"}
+    # JSON makes lists of tuples.
+    now, before = (
+        flatten(ml_collections.ConfigDict(json.loads(x.to_json())))
+        for x in (now, before)
+    )
     differing = [
         f"{key}: was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if key not in movable and before.get(key) != now.get(key)
+        if key not in _INCONSEQUENTIAL and before.get(key) != now.get(key)
     ]
     if differing:
         raise ConfigError(
-            f"{path} was made by another configuration. Use the same, or another "
+            f"{what} was made by another configuration. Use the same, or another "
             "--workdir. What differs:\n  " + "\n  ".join(differing)
         )

@@ -21,6 +21,7 @@ from diccoser_jax import (
     evaluate,
     files,
     folds,
+    lock,
     predictions,
     report,
     statistics,
@@ -54,20 +55,41 @@ def run(
       ConfigError: if the configuration cannot be run, or the workdir has another.
       CorpusError: if the corpus cannot be used.
       FloatingPointError: if the loss becomes NaN or infinite.
+      CheckpointError: if a checkpoint cannot be written.
+      InUseError: if another process is at work in the workdir.
+      Interrupted: on Ctrl-C or SIGTERM while it trains; all is saved.
     """
     config_lib.check_keys(config, default.get_config())
     train.check_settings(config)
     if config.repeats < 1:
         raise ConfigError(f"repeats={config.repeats} must be at least 1.")
-    results = _begin(config, workdir)
-    if results is not None:
-        print(f"{workdir} holds a finished run; reporting again.", file=sys.stderr)
-        report.write(workdir)
-        return results
-    corpus = prepare(config)
-    if config.fold == ALL or config.repeats > 1:
-        return _run_many(config, workdir, corpus, command)
-    return _run_one(config, workdir, corpus, command)
+    with lock.hold(workdir):
+        results = _begin(config, workdir)
+        if results is not None:
+            print(f"{workdir} holds a finished run; reporting again.", file=sys.stderr)
+            report.write(workdir)
+            return results
+        corpus = prepare(config)
+        if config.fold == ALL or config.repeats > 1:
+            return _run_many(config, workdir, corpus, command)
+        return _run_one(config, workdir, corpus, command)
+
+
+def without_times(results: Any) -> Any:
+    """What of ``results.json`` is the same for an interrupted run and any other.
+
+    All but what was measured by the clock, ``seconds`` and ``cost``, and how the run
+    was started, ``command``.
+    """
+    if isinstance(results, list):
+        return [without_times(value) for value in results]
+    if isinstance(results, dict):
+        return {
+            key: without_times(value)
+            for key, value in results.items()
+            if key not in ("seconds", "cost", "command")
+        }
+    return results
 
 
 def prepare(config: ml_collections.ConfigDict) -> data.Corpus:
@@ -131,10 +153,10 @@ def _begin(
     config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> dict[str, Any] | None:
     """Notes the configuration in the workdir; the results, if they are there."""
-    workdir.mkdir(parents=True, exist_ok=True)
     config_path, results_path = workdir / "config.json", workdir / "results.json"
     if config_path.exists():
-        config_lib.check_same(config, config_path)
+        before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
+        config_lib.check_same(config, before, str(config_path))
     else:
         _write_json(config_path, json.loads(config.to_json()))
     return report.read_results(results_path) if results_path.exists() else None
@@ -191,10 +213,16 @@ def _run_many(
         name = run_name(number, seed, config.repeats)
         one = config.copy_and_resolve_references()
         one.fold, one.seed, one.repeats = str(number), seed, 1
-        found = _begin(one, workdir / name)
-        if found is None:
-            print(f"Run {i} of {len(runs)}: {workdir / name}", file=sys.stderr)
-            found = _run_one(one, workdir / name, corpus, command)
+        with lock.hold(workdir / name):
+            found = _begin(one, workdir / name)
+            if found is None:
+                print(f"Run {i} of {len(runs)}: {workdir / name}", file=sys.stderr)
+                found = _run_one(one, workdir / name, corpus, command)
+        if found["protocol"]["fingerprint"] != corpus.metadata["fingerprint"]:
+            raise ConfigError(
+                f"{workdir / name} was made from other recordings: the corpus has "
+                "changed since. Use the same, or another --workdir."
+            )
         results.append(found)
         rows.append(predictions.load(workdir / name / "predictions.npz"))
     everything = predictions.concatenate(rows)

@@ -21,11 +21,17 @@ Networks, --config.model.network=                 parameters, 3 s and 4 classes
 --config.model.frontend=raw or log_mel; --config.model.aggregation=rms or max (context
 stacking); --config.model.block=relu or gated (WaveNet's). Recipes: the paper's by
 --config=configs/emodb.py:paper, the default by :tuned.
+
+The same command again goes on where it stopped, after whatever stopped it.
+Exit codes: 0 finished; 1 an error, named by the last line; 75 ended by Ctrl-C or
+SIGTERM after saving (a second Ctrl-C ends at once, by the signal: 130 in a shell).
 """
 
+import contextlib
 import pathlib
 import shlex
 import sys
+from collections.abc import Iterator
 
 import jax
 from absl import app, flags, logging
@@ -33,9 +39,17 @@ from ml_collections import config_flags
 
 import configs.demo
 from data_prep.corpus import CorpusError
-from diccoser_jax import compilation_cache, experiment, huge_pages, report
+from diccoser_jax import (
+    compilation_cache,
+    experiment,
+    huge_pages,
+    interrupt,
+    report,
+)
 from diccoser_jax.audio import AudioError
+from diccoser_jax.checkpoint import CheckpointError
 from diccoser_jax.config import ConfigError
+from diccoser_jax.lock import InUseError
 
 
 def main(argv: list[str]) -> None:
@@ -45,16 +59,35 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     command = shlex.join(["python", "-m", "diccoser_jax.main", *sys.argv[1:]])
     prepare_machine()
-    try:
+    with exit_codes():
         config = flags.FLAGS.config
         name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
         workdir = pathlib.Path(flags.FLAGS.workdir or f"runs/{name}")
         results = experiment.run(config, workdir, command)
-    except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
     print(f"Report: {workdir / 'report.html'}")
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the program by the codes of ``--help``, on errors with one line."""
+    interrupt.raise_on_signals()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        print(f"Interrupted. {error} The same command goes on.", file=sys.stderr)
+        sys.exit(interrupt.EXIT_CODE)
+    except (
+        AudioError,
+        CorpusError,
+        ConfigError,
+        CheckpointError,
+        InUseError,
+        FloatingPointError,
+        OSError,
+    ) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def prepare_machine() -> None:

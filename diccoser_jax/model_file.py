@@ -127,7 +127,7 @@ def save(
     content = safetensors.numpy.save(
         tensors, {_METADATA: metadata, _DIGEST: _digest(metadata, tensors)}
     )
-    files.replace(pathlib.Path(path), content)
+    files.replace(pathlib.Path(path), _in_order(content))
 
 
 def load(path: str | os.PathLike[str]) -> SavedModel:
@@ -211,6 +211,14 @@ def _read_metadata(content: bytes) -> tuple[str, str]:
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     return metadata[_METADATA], metadata[_DIGEST]
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same with a sorted header, whose order safetensors leaves to chance."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def _digest(metadata: str, tensors: Mapping[str, np.ndarray]) -> str:

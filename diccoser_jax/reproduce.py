@@ -60,7 +60,6 @@ from diccoser_jax.audio import (
     FRAME_RATE_HZ,
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
-    AudioError,
 )
 from diccoser_jax.cnn_lstm import CnnLstm
 from diccoser_jax.comparisons import ABLATIONS, COMPARISONS, NETWORKS, System
@@ -1027,7 +1026,7 @@ def command(argv: list[str]) -> None:
     main.prepare_machine()
     workdir = pathlib.Path(workdir or f"runs/reproduce-{config.data.dataset}")
     repeat = shlex.join(["python", "-m", "diccoser_jax.reproduce", *sys.argv[1:]])
-    try:
+    with main.exit_codes():
         config_lib.check_keys(config, default.get_config())
         train.check_settings(config)
         reproduction = Reproduction(config, workdir, repeat, raw_folds)
@@ -1040,8 +1039,6 @@ def command(argv: list[str]) -> None:
             path = EXPERIMENTS[name](reproduction, name)
             print(path.read_text())
             print(f"Page: {path} and {path.with_suffix('.html')}")
-    except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def define_flags() -> None:

@@ -26,6 +26,7 @@ from diccoser_jax import (
     calibration,
     data,
     evaluate,
+    interrupt,
     layers,
     losses,
     model_file,
@@ -320,7 +321,7 @@ class Setup(NamedTuple):
       state: before the first step.
       step: state and batch to the next state and the metrics of `train_step`; the
         state that it is given is consumed.
-      batches: the batches of an epoch, on the devices.
+      batches: the batches of an epoch, on the devices; from batch ``start`` on.
       reestimate: state and epoch to the state with the batch statistics of that
         epoch's first batches, without dropout, if the configuration asks for it.
       steps_per_epoch: how many batches an epoch has.
@@ -331,7 +332,7 @@ class Setup(NamedTuple):
     model: nn.Module
     state: TrainState
     step: Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
-    batches: Callable[[int], Iterator[data.Batch]]
+    batches: Callable[..., Iterator[data.Batch]]
     reestimate: Callable[[TrainState, int], TrainState]
     steps_per_epoch: int
     replicated: NamedSharding
@@ -376,7 +377,7 @@ def set_up(
         out_shardings=replicated,
     )
 
-    def batches(epoch: int) -> Iterator[data.Batch]:
+    def batches(epoch: int, start: int = 0) -> Iterator[data.Batch]:
         for batch in data.train_batches(
             corpus,
             units,
@@ -385,6 +386,7 @@ def set_up(
             augmentation=data.Augmentation(**config.augmentation),
             seed=config.seed,
             epoch=epoch,
+            start=start,
         ):
             yield jax.device_put(batch, shared)
 
@@ -417,6 +419,7 @@ class Progress:
       best_score: its score.
       seconds: spent so far.
       cpu_seconds: of all threads together.
+      losses: of the steps since the last line of the log.
     """
 
     epoch: int = 0
@@ -424,6 +427,7 @@ class Progress:
     best_score: float = -math.inf
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    losses: list[float] = dataclasses.field(default_factory=list)
 
 
 def train_and_evaluate(
@@ -434,8 +438,9 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains on a fold, keeps the epoch that validates best, and tests that one.
 
-    Goes on from the latest checkpoint in ``workdir``, if there is one. The test units
-    are read once, after the last epoch, and decide nothing.
+    Goes on from the latest checkpoint in ``workdir``, if there is one, and ends as if
+    it had never stopped. The test units are read once, after the last epoch, and decide
+    nothing.
 
     Args:
       config: as in ``configs/default.py``.
@@ -454,7 +459,10 @@ def train_and_evaluate(
     Raises:
       FloatingPointError: if the loss is not finite; names the step and the last
         checkpoint.
-      ConfigError: if settings do not fit the corpus or the devices.
+      ConfigError: if settings do not fit the corpus or the devices, or not the
+        checkpoints that are there.
+      CheckpointError: if one cannot be written.
+      Interrupted: on Ctrl-C or SIGTERM while it trains, after a checkpoint.
     """
     setup = set_up(config, corpus, fold.train)
     state, steps_per_epoch = setup.state, setup.steps_per_epoch
@@ -469,33 +477,63 @@ def train_and_evaluate(
     score = functools.partial(evaluate.score, names=corpus.target_names)
 
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                workdir / "checkpoints",
+                config,
+                corpus.metadata["fingerprint"],
+                config.train.checkpoint_every_seconds,
+            )
+        )
         progress = Progress()
-        if checkpoints.latest_step is not None:
-            state, stored = checkpoints.restore(checkpoints.latest_step, like=state)
-            progress = Progress(**stored)
+        restored = checkpoints.restore_latest(like=state)
+        if restored:
+            state, progress = restored[0], Progress(**restored[1])
         started = time.monotonic() - progress.seconds
         cpu_started = time.process_time() - progress.cpu_seconds
         log = stack.enter_context(
             Log(
                 workdir,
                 step=int(state.step),
+                losses=progress.losses,
                 total_steps=steps_per_epoch * config.train.max_epochs,
                 steps_per_line=config.train.log_every_steps,
                 score_name="UA" if corpus.task == "classification" else "CCC",
             )
         )
+        stop = stack.enter_context(interrupt.Deferred())
+
+        def save() -> None:
+            progress.seconds = time.monotonic() - started
+            progress.cpu_seconds = time.process_time() - cpu_started
+            progress.losses = log.losses
+            checkpoints.save(
+                log.step,
+                state,
+                dataclasses.asdict(progress),
+                best_step=progress.best_epoch * steps_per_epoch,
+            )
+            if stop.requested:
+                raise interrupt.Interrupted(f"Saved after step {log.step}.")
+
         while (
             progress.epoch < config.train.max_epochs
             and progress.epoch - progress.best_epoch < config.train.patience_epochs
         ):
             epoch = progress.epoch + 1
+            end_of_epoch = epoch * steps_per_epoch
+            start = log.step - progress.epoch * steps_per_epoch
             previous = None  # loss, read while the device is busy with the next step
-            for batch in setup.batches(epoch):
+            for batch in setup.batches(epoch, start):
                 state, step_metrics = setup.step(state, batch)
                 if previous is not None:
                     log.train(epoch, _finite(previous, "training", log, checkpoints))
                 previous = step_metrics["loss"]
+                # The last step of an epoch is saved with its validation.
+                if (checkpoints.due or stop.requested) and log.step + 1 < end_of_epoch:
+                    log.train(epoch, _finite(previous, "training", log, checkpoints))
+                    previous = None
+                    save()
             log.train(epoch, _finite(previous, "training", log, checkpoints))
 
             state = setup.reestimate(state, epoch)
@@ -503,19 +541,14 @@ def train_and_evaluate(
             _finite(validation_loss, "validation", log, checkpoints)
             validation_score = score(rows)["score"]
             progress.epoch = epoch
-            progress.seconds = time.monotonic() - started
-            progress.cpu_seconds = time.process_time() - cpu_started
             if validation_score > progress.best_score:
                 progress.best_epoch, progress.best_score = epoch, validation_score
             log.validation(
                 epoch, validation_loss, validation_score, progress.best_score
             )
-            checkpoints.save(
-                log.step, state, dataclasses.asdict(progress), validation_score
-            )
+            save()
 
-        best_step = checkpoints.best_step
-        state, _ = checkpoints.restore(best_step, like=state)
+        state = checkpoints.restore(progress.best_epoch * steps_per_epoch, like=state)
     results: dict[str, Any] = {}
     if corpus.task == "classification":
         rows, _ = predict(state, units=fold.validation)
@@ -546,7 +579,7 @@ def train_and_evaluate(
         **results,
         "loss": loss,
         "validation_score": progress.best_score,
-        "best_epoch": best_step // steps_per_epoch,
+        "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "seconds": progress.seconds,
         "cost": {

@@ -75,6 +75,13 @@ def test_everything_comes_back(tmp_path, model):
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_the_same_model_gives_the_same_bytes(path, tmp_path):
+    for i in range(8):
+        again = tmp_path / f"{i}.safetensors"
+        model_file.save(again, DICCOSER, variables_of(DICCOSER), **ABOUT)
+        assert again.read_bytes() == path.read_bytes()
+
+
 def test_other_programs_can_read_it(path):
     with safetensors.safe_open(path, "np") as file:
         about = json.loads(file.metadata()["diccoser_jax"])

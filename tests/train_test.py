@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import optax
 import pytest
 
 from configs import default
-from diccoser_jax import evaluate, layers, losses, train
+from diccoser_jax import data, evaluate, interrupt, layers, losses, train
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
@@ -472,24 +473,36 @@ def test_eight_devices_train_as_one(tmp_path):
         np.testing.assert_allclose(eight, one, rtol=1e-5, atol=2e-6)
 
 
-def test_a_run_resumes_where_it_stopped(tmp_path, classification):
-    """Two epochs, then again with the same command: as three without a stop."""
-    whole = tmp_path / "whole"
-    parts = tmp_path / "parts"
+def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
+    """Stopped in two epochs, once by each signal: bit for bit as without a stop."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
-    config = small_config(optimizer__schedule="constant")
+    config = small_config(optimizer__schedule="constant", train__max_epochs=2)
+    config.train.log_every_steps = 3
     expected = train.train_and_evaluate(config, whole, classification, FOLD)
-    config.train.max_epochs = 2
-    train.train_and_evaluate(config, parts, classification, FOLD)
-    config.train.max_epochs = 3
+    real = data.train_batches
+    stops = {(1, 2): signal.SIGTERM, (2, 4): signal.SIGINT}
+
+    def stopping(*arguments, epoch, start, **settings):
+        batches = real(*arguments, epoch=epoch, start=start, **settings)
+        for i, batch in enumerate(batches, start):
+            if number := stops.pop((epoch, i), None):
+                signal.raise_signal(number)
+            yield batch
+
+    monkeypatch.setattr(data, "train_batches", stopping)
+    for step in (3, 12):
+        with pytest.raises(interrupt.Interrupted, match=f"Saved after step {step}"):
+            train.train_and_evaluate(config, parts, classification, FOLD)
     found = train.train_and_evaluate(config, parts, classification, FOLD)
+    assert not stops
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     for results in (expected, found):
         del results["seconds"], results["cost"]
     assert found == expected
-    assert (parts / "metrics.jsonl").read_text() == (
-        whole / "metrics.jsonl"
-    ).read_text()
+    for name in ("metrics.jsonl", "predictions.npz", "model.safetensors"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_the_best_epoch_is_tested_and_patience_ends_the_run(

@@ -1,0 +1,111 @@
+"""Tests for `../benchmarks/faults.py`: runs that are killed, and end all the same."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import faults
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def config(data_dir):
+    """A network so small that its process takes longer to start than to train."""
+    config = faults.small_config("synthetic", "", data_dir)
+    config.model.features, config.model.local_stacks = 8, 1
+    config.data.window_seconds = 2.0
+    config.train.max_epochs = 2
+    config.train.batch_stats_batches = 2
+    config.train.checkpoint_every_seconds = 0.1
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, config, classification, cache):
+    """The workdir of a run without faults."""
+    del classification  # whose shards are there now
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    faults.Killer(config, cache).run(workdir)
+    return workdir
+
+
+def test_a_run_that_is_killed_ends_as_if_it_were_not(whole, config, cache, tmp_path):
+    """Killed in three lives: after some checkpoints, in the last epoch, at its end."""
+    killer = faults.Killer(config, cache)
+    workdir = tmp_path / "run"
+    for reached in ("checkpoints/[0-9]*", "checkpoints/[3-9]?", "predictions.npz"):
+        assert not killer.run(workdir, until=reached)
+    assert killer.run(workdir)
+    assert len(killer.lives) == 3
+    expected, found = map(faults.fingerprint, (whole, workdir))
+    assert faults.differences(expected, found) == []
+    assert found["last"][0] == 48
+
+
+def test_what_differs_is_named(whole):
+    found = faults.fingerprint(whole)
+    other = {**found, "last": [48, "0"], "events": found["events"][1:]}
+    assert faults.differences(found, other) == ["last", "events"]
+
+
+_COMMAND = """
+import json, pathlib, sys
+import ml_collections
+from diccoser_jax import compilation_cache, experiment, main
+compilation_cache.use_folder(pathlib.Path(sys.argv[3]))
+with main.exit_codes():
+    config = ml_collections.ConfigDict(json.loads(sys.argv[1]))
+    experiment.run(config, pathlib.Path(sys.argv[2]))
+"""
+
+
+def _start(config, workdir, cache, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", _COMMAND, config.to_json(), str(workdir), str(cache)],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(workdir, pattern, process):
+    while not list(workdir.glob(pattern)):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_signals_end_a_run_by_codes_of_their_own(whole, config, cache, tmp_path):
+    workdir = tmp_path / "run"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = _start(config, workdir, cache)
+        _wait_for(workdir, "checkpoints/[0-9]*", process)
+        if number == signal.SIGINT:
+            saved = faults._latest_step(workdir)
+            while faults._latest_step(workdir) == saved:
+                assert process.poll() is None, process.stderr.read()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 75, said
+        assert "Saving, then ending" in said
+        last = said.splitlines()[-1]
+        assert last == (
+            f"Interrupted. Saved after step {faults._latest_step(workdir)}. "
+            "The same command goes on."
+        )
+    process = _start(config, workdir, cache)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    expected, found = map(faults.fingerprint, (whole, workdir))
+    assert faults.differences(expected, found) == []
