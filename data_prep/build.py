@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import corpus
+from data_prep import corpus, digests
 from data_prep.continuous import continuous_dataset_builder
 from data_prep.crema_d import crema_d_dataset_builder
 from data_prep.emodb import emodb_dataset_builder
@@ -29,6 +29,7 @@ from data_prep.recola import recola_dataset_builder
 from data_prep.savee import savee_dataset_builder
 from data_prep.synthetic import synthetic_dataset_builder
 from data_prep.tess import tess_dataset_builder
+from diccoser_jax import lock
 
 BUILDERS: Mapping[str, type[corpus.CorpusBuilder]] = {
     "continuous": continuous_dataset_builder.Builder,
@@ -60,8 +61,10 @@ def build(
     """Returns the folder of the shards of ``dataset``, which it builds if need be.
 
     Shards are reused if they were made from the same files with the same options, or if
-    ``manual_dir`` is '' and they were made with the same options. All files are checked
-    before shards are written or replaced, and an interrupted build leaves none behind.
+    ``manual_dir`` is '' and they were made with the same options, and if not a byte of
+    them has changed since. All files are checked before shards are written or replaced,
+    and an interrupted build leaves none behind. Of several processes that need the same
+    shards one builds, and the others wait.
 
     Args:
       dataset: a key of ``BUILDERS``, with the name of a configuration after a slash
@@ -81,26 +84,46 @@ def build(
     Raises:
       corpus.CorpusError: the dataset is unknown, or the corpus cannot be used; the
         message names the file, what was found and what was expected.
+      OSError: the shards cannot be written.
     """
-    builder = create_builder(
-        dataset,
-        manual_dir,
-        data_dir,
-        on_bad_file=on_bad_file,
-        allow_partial=allow_partial,
-        num_shards=num_shards,
-        progress=progress,
-        **options,
-    )
-    shards = pathlib.Path(builder.data_dir)
-    reason = _reason_to_build(
-        builder, shards, manual_dir, on_bad_file, allow_partial, num_shards
-    )
-    if not reason:
-        logging.info("Reusing the shards in %s", shards)
-        return shards
-    if shards.exists():
-        logging.warning("Rebuilding %s: %s.", shards, reason)
+    builder_class, config = _find(dataset)
+    root = pathlib.Path(data_dir).expanduser().absolute() / builder_class.name
+    shards = root / config / str(builder_class.VERSION)
+    # Where nobody can write, nobody builds.
+    read_only = shards.exists() and not os.access(shards.parent, os.W_OK)
+    with contextlib.nullcontext() if read_only else lock.hold(shards.parent, wait=True):
+        existed, reason = shards.exists(), ""
+        if (shards / "dataset_info.json").exists() and (
+            reason := digests.damage(shards)
+        ):
+            if not os.fspath(manual_dir) and builder_class.file_suffixes:
+                raise corpus.CorpusError(
+                    f"{reason}; name manual_dir to rebuild the shards"
+                )
+            shutil.rmtree(shards)  # TFDS reads the description of what it replaces.
+        builder = create_builder(
+            dataset,
+            manual_dir,
+            data_dir,
+            on_bad_file=on_bad_file,
+            allow_partial=allow_partial,
+            num_shards=num_shards,
+            progress=progress,
+            **options,
+        )
+        reason = reason or _reason_to_build(
+            builder, shards, manual_dir, on_bad_file, allow_partial, num_shards
+        )
+        if not reason:
+            logging.info("Reusing the shards in %s", shards)
+            return shards
+        if existed:
+            logging.warning("Rebuilding %s: %s.", shards, reason)
+        _build(builder, shards)
+    return shards
+
+
+def _build(builder: corpus.CorpusBuilder, shards: pathlib.Path) -> None:
     for leftover in shards.parent.glob("incomplete.*"):
         shutil.rmtree(leftover)
     builder.check()
@@ -116,9 +139,29 @@ def build(
                     download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS,
                 ),
             )
+    except RuntimeError as error:  # of ArrayRecord's writer
+        raise OSError(
+            f"{shards} cannot be written, and nothing is left of the attempt: {error}"
+        ) from error
     finally:
-        shutil.rmtree(nothing_downloaded, ignore_errors=True)
-    return shards
+        for leftover in shards.parent.glob("incomplete.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    _check_complete(shards)
+    digests.write(shards)
+
+
+def _check_complete(shards: pathlib.Path) -> None:
+    """Reads the last record of each split: a writer that failed may not have said so.
+
+    Raises:
+      OSError: it is not there.
+    """
+    built = tfds.builder_from_directory(shards)
+    for split, count in built.info.metadata["counts"]["split"].items():
+        source = built.as_data_source(split)
+        if len(source) != count:
+            raise OSError(f"{shards}: {split} has {len(source)} of {count} records.")
+        source[count - 1]
 
 
 def create_builder(
@@ -138,6 +181,18 @@ def create_builder(
     Raises:
       corpus.CorpusError: the dataset is unknown; the message lists those that are not.
     """
+    builder, config = _find(dataset)
+    # An absolute path, for folders change between notebooks and worker processes.
+    return builder(
+        config=config or None,
+        data_dir=pathlib.Path(data_dir).expanduser().absolute(),
+        manual_dir=os.path.expanduser(manual_dir),
+        **options,
+    )
+
+
+def _find(dataset: str) -> tuple[type[corpus.CorpusBuilder], str]:
+    """The builder of a dataset, and the name of its configuration or ''."""
     name, _, config = dataset.partition("/")
     if name not in BUILDERS:
         nearest = difflib.get_close_matches(name, BUILDERS, n=1)
@@ -151,13 +206,7 @@ def create_builder(
             f"{name} has no configuration {config!r}; expected one of "
             f"{', '.join(configs) or 'none'}"
         )
-    # An absolute path, for folders change between notebooks and worker processes.
-    return BUILDERS[name](
-        config=config or None,
-        data_dir=pathlib.Path(data_dir).expanduser().absolute(),
-        manual_dir=os.path.expanduser(manual_dir),
-        **options,
-    )
+    return BUILDERS[name], config or next(iter(configs), "")
 
 
 def describe(metadata: Mapping[str, Any]) -> str:
@@ -202,6 +251,12 @@ def _reason_to_build(
     """Says why the shards that are there, if any, will not do; '' if they will."""
     if not (shards / "dataset_info.json").exists():
         return "they are missing or incomplete"
+    if damaged := digests.damage(shards):
+        if not os.fspath(manual_dir) and builder.file_suffixes:
+            raise corpus.CorpusError(
+                f"{damaged}; name manual_dir to rebuild the shards"
+            )
+        return damaged
     stored = tfds.builder_from_directory(shards).info
     if not os.fspath(manual_dir) and builder.file_suffixes:
         if stored.metadata["options"] != builder.options:
@@ -236,7 +291,7 @@ def main(argv: list[str]) -> None:
             allow_partial=args.allow_partial,
             num_shards=args.num_shards,
         )
-    except corpus.CorpusError as error:
+    except (corpus.CorpusError, OSError) as error:
         sys.exit(f"Error: {error}")
     print(describe(tfds.builder_from_directory(shards).info.metadata))
     print(f"Shards: {shards}")

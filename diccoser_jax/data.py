@@ -39,6 +39,12 @@ class Corpus:
         object.__setattr__(
             self, "_builder", tfds.builder_from_directory(self.directory)
         )
+        object.__setattr__(self, "_files", self._stat())
+
+    def _stat(self) -> dict[str, tuple[int, int, int]]:
+        """What changes when a file of the shards is replaced, shortened or written."""
+        entries = [(p.name, p.stat()) for p in pathlib.Path(self.directory).iterdir()]
+        return {name: (s.st_ino, s.st_size, s.st_mtime_ns) for name, s in entries}
 
     @property
     def name(self) -> str:
@@ -67,7 +73,16 @@ class Corpus:
 
         A regression unit has overlapping windows for training and windows that cover
         each recording once for evaluation, in splits of their own.
+
+        Raises:
+          ConfigError: the shards are not those that this corpus was opened with.
         """
+        if self._stat() != self._files:
+            raise ConfigError(
+                f"data.data_dir: the shards in {self.directory} have changed while "
+                "they were in use. Give configurations that need other shards another "
+                "data.data_dir, and start the same command again."
+            )
         suffix = "_eval" if evaluation and self.task == "regression" else ""
         return self._builder.as_data_source("+".join(u + suffix for u in sorted(units)))
 

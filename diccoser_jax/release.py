@@ -27,7 +27,6 @@ import tqdm
 from absl import app, flags, logging
 
 from configs import default
-from data_prep.corpus import CorpusError
 from diccoser_jax import (
     calibration,
     data,
@@ -39,7 +38,6 @@ from diccoser_jax import (
     report,
     train,
 )
-from diccoser_jax.audio import AudioError
 from diccoser_jax.config import ConfigError
 from diccoser_jax.predictions import Predictions
 
@@ -188,15 +186,13 @@ def run_command(argv: list[str]) -> None:
     main.prepare_machine()
     values = flags.FLAGS
     command = shlex.join(["python", "-m", "diccoser_jax.release", *sys.argv[1:]])
-    try:
+    with main.exit_codes():
         card = release(
             pathlib.Path(values.cross_validation),
             pathlib.Path(values.output),
             licence=values.licence,
             command=command,
         )
-    except (AudioError, CorpusError, ConfigError, FloatingPointError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
     print(json.dumps(card, indent=2))
     print(f"Model: {values.output}", file=sys.stderr)
 

@@ -1,5 +1,9 @@
 """Tests for `../data_prep/build.py`."""
 
+import concurrent.futures
+import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +15,7 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
-from data_prep import build, corpus
+from data_prep import build, corpus, digests
 
 NAMES = ("03a01Wa", "03a01Nc", "16b10Lb", "16b10Td")
 
@@ -52,6 +56,10 @@ def contents(shards):
 
 def times(shards):
     return {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
+
+
+def visible(folder):
+    return [p.name for p in folder.iterdir() if not p.name.startswith(".")]
 
 
 def metadata(shards):
@@ -107,7 +115,7 @@ def test_leftovers_of_killed_builds_go(emodb, data_dir):
     broken.mkdir()
     (broken / "emodb-speaker03.array_record-00000-of-00001").write_bytes(b"half")
     make(emodb, data_dir)
-    assert [path.name for path in (data_dir / "emodb").iterdir()] == ["1.0.0"]
+    assert visible(data_dir / "emodb") == ["1.0.0"]
     assert len(tfds.builder_from_directory(broken).as_data_source("speaker03")) == 2
 
 
@@ -136,7 +144,7 @@ def test_a_killed_build_leaves_nothing_that_the_next_one_does_not_remove(
     assert list(data_dir.glob("emodb/incomplete.*"))
     assert not (data_dir / "emodb/1.0.0").exists()
     shards = make(emodb, data_dir)
-    assert [path.name for path in (data_dir / "emodb").iterdir()] == ["1.0.0"]
+    assert visible(data_dir / "emodb") == ["1.0.0"]
     counts = metadata(shards)["counts"]["split"]
     assert counts == {"speaker03": 420, "speaker08": 420, "speaker16": 2}
 
@@ -146,6 +154,77 @@ def test_shards_of_a_part_are_not_reused_for_the_whole(emodb, data_dir):
     with pytest.raises(corpus.CorpusError, match="4 of 535 documented recordings"):
         make(emodb, data_dir, allow_partial=False)
     assert times(make(emodb, data_dir)) == written
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["*speaker03.array_record*", "dataset_info.json"])
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (_flip, "has changed"),
+        (lambda path: os.truncate(path, 100), "has changed"),
+        (pathlib.Path.unlink, "is missing"),
+        (lambda path: path.with_name("more").touch(), "is not one of its files"),
+    ],
+    ids=["flipped", "truncated", "deleted", "added"],
+)
+def test_damaged_shards_are_never_used(emodb, data_dir, caplog, name, damage, what):
+    shards = make(emodb, data_dir)
+    before = contents(shards)
+    damage(*shards.glob(name))
+    if (shards / "dataset_info.json").exists():
+        with pytest.raises(corpus.CorpusError, match=f"{what}.*name manual_dir to"):
+            make("", data_dir)
+    make(emodb, data_dir)
+    assert "Rebuilding" in caplog.text
+    after = contents(shards)
+    assert after.keys() == before.keys()
+    for record in shards.glob("*array_record*"):
+        assert after[record.name] == before[record.name]
+
+
+def test_shards_without_digests_are_built_anew(emodb, data_dir):
+    """A build that was killed before its last file is not complete."""
+    shards = make(emodb, data_dir)
+    (shards / digests.NAME).unlink()
+    make(emodb, data_dir)
+    assert (shards / digests.NAME).exists()
+
+
+def test_a_full_disk_leaves_nothing_of_a_build(emodb, small_disk):
+    data_dir, rest = small_disk / "shards", small_disk / "rest"
+    rest.write_bytes(bytes(1000 << 10))
+    with pytest.raises(OSError, match=r"cannot be written.*No space left"):
+        make(emodb, data_dir)
+    assert visible(data_dir / "emodb") == []
+    rest.unlink()
+    shards = make(emodb, data_dir)
+    assert digests.damage(shards) == ""
+    # Nor does a build that fails take the shards before it along.
+    rest.write_bytes(bytes(shutil.disk_usage(small_disk).free - (40 << 10)))
+    write(emodb / "03a02Wc.wav", seed=9)
+    with pytest.raises(OSError, match=r"No space left"):
+        make(emodb, data_dir)
+    assert make("", data_dir) == shards
+
+
+def test_shards_on_a_disk_that_cannot_be_written_are_used(emodb, small_disk):
+    shards = make(emodb, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert make(emodb, small_disk) == shards
+
+
+def test_of_two_that_build_the_same_one_waits(emodb, data_dir):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        (one, two) = pool.map(lambda _: make(emodb, data_dir), range(2))
+    assert one == two
+    assert digests.damage(one) == ""
+    assert visible(data_dir / "emodb") == ["1.0.0"]
 
 
 def test_two_hours_fit_in_memory(emodb, data_dir):
@@ -237,7 +316,7 @@ def test_command_line(emodb, data_dir):
     partial = commands.run("data_prep.build", "--dataset=emodb", *places)
     assert partial.returncode == 1
     assert "4 of 535 documented recordings" in partial.stderr
-    assert not data_dir.exists()
+    assert visible(data_dir / "emodb") == []
 
     done = commands.run(
         "data_prep.build", "--dataset=emodb", "--allow_partial", *places

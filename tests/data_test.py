@@ -1,6 +1,7 @@
 """Tests for `../diccoser_jax/data.py`."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -215,3 +216,13 @@ def test_a_batch_larger_than_the_corpus_is_refused(classification):
     with pytest.raises(ConfigError, match=r"train.batch_size=999 must be at most 80"):
         data.steps_per_epoch(classification, UNITS, 999)
     assert data.steps_per_epoch(classification, UNITS, 16) == 5
+
+
+def test_shards_that_change_while_they_are_used_are_an_error(tmp_path, classification):
+    shards = shutil.copytree(classification.directory, tmp_path / "shards")
+    corpus = data.Corpus(shards)
+    assert len(corpus.source(["speaker00"], evaluation=False)) == 40
+    (path,) = shards.glob("*speaker09*")
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match="have changed while they were in use"):
+        corpus.source(["speaker00"], evaluation=False)
