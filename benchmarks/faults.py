@@ -78,6 +78,7 @@ class Killer:
         workdir: pathlib.Path,
         live_seconds: float = math.inf,
         until: str | None = None,
+        awake: bool = False,
     ) -> bool:
         """Starts a process, and kills it.
 
@@ -85,6 +86,7 @@ class Killer:
           workdir: of the run.
           live_seconds: so long after its start.
           until: as soon as this pattern has a match in the workdir.
+          awake: count the seconds from its first step on, or its end of training.
 
         Returns:
           Whether it got to the end of the run before.
@@ -92,14 +94,18 @@ class Killer:
         process = self._context.Process(
             target=work, args=(self.config, workdir, self.cache)
         )
+        size = _log_size(workdir)
         process.start()
-        started = saved_at = time.monotonic()
+        started = saved_at = counted = time.monotonic()
         saved = before = _latest_step(workdir)
         while process.is_alive():
             now = time.monotonic()
             if (step := _latest_step(workdir)) > saved:
                 saved, saved_at = step, now
-            if now - started >= live_seconds or (until and [*workdir.glob(until)]):
+            if awake and _log_size(workdir) != size:
+                awake, counted = False, now
+            over = not awake and now - counted >= live_seconds
+            if over or (until and [*workdir.glob(until)]):
                 process.kill()
                 break
             process.join(_POLL_SECONDS)
@@ -128,6 +134,11 @@ def _latest_step(workdir: pathlib.Path) -> int:
     """Of the checkpoints that are whole."""
     found = (workdir / "checkpoints").glob("*")
     return max([int(p.name) for p in found if p.name.isdecimal()], default=0)
+
+
+def _log_size(workdir: pathlib.Path) -> tuple[int, bool]:
+    lines, last = workdir / "metrics.jsonl", workdir / "predictions.npz"
+    return lines.stat().st_size if lines.exists() else 0, last.exists()
 
 
 def _about(workdir: pathlib.Path, step: int) -> dict[str, Any]:
@@ -189,11 +200,13 @@ def measure_kills(
     results["differing"] = differences(expected, fingerprint(folder / "first"))
     while len(killer.lives) < kills:
         workdir = folder / f"run{results['runs']}"
-        # Half of them live as long as a whole run, or a part of that; and half are
-        # killed sooner, so that the end, too, is met from another start.
+        # A quarter die at any time after their start, the others after a new step.
         while len(killer.lives) < kills:
-            longest = seconds if rng.random() < 0.5 else seconds / 2
-            if killer.run(workdir, rng.uniform(0, longest)):
+            if rng.random() < 0.25:
+                over = killer.run(workdir, rng.uniform(0, seconds / 2))
+            else:
+                over = killer.run(workdir, rng.uniform(0, seconds / 6), awake=True)
+            if over:
                 break
         else:
             killer.run(workdir)

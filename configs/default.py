@@ -85,6 +85,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.autoencoder.frames_ahead = (0, 1, 5)  # 25 Hz frames whose log-mel is told
     config.autoencoder.max_epochs = 40
 
+    # Several processes for one training run. Where SLURM, Open MPI or a TPU pod starts
+    # them, nothing needs to be set. Elsewhere: host:port of the first, their number,
+    # and which of them, from 0, this one is.
+    config.distributed = ml_collections.ConfigDict()
+    config.distributed.coordinator = ""
+    config.distributed.processes = 1
+    config.distributed.process = 0
+
     config.optimizer = ml_collections.ConfigDict()
     use_recipe(config, "tuned")
     return config

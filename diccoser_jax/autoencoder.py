@@ -14,6 +14,7 @@ signal has gone through 64 channels at 25 Hz.
 
 import functools
 import itertools
+import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -26,7 +27,16 @@ import numpy as np
 from flax import traverse_util
 
 from diccoser_jax import config as config_lib
-from diccoser_jax import data, evaluate, features, files, layers, model_file, train
+from diccoser_jax import (
+    data,
+    distributed,
+    evaluate,
+    features,
+    files,
+    layers,
+    model_file,
+    train,
+)
 from diccoser_jax.audio import FRAME_SAMPLES
 from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.config import ConfigError
@@ -108,11 +118,17 @@ def pretrain(
             f"autoencoder.frames_ahead={ahead} leaves the window of "
             f"{config.data.window_seconds} s."
         )
-    workdir.mkdir(parents=True, exist_ok=True)
-    if (workdir / "config.json").exists():
-        config_lib.check_same(config, workdir / "config.json")
-    else:
-        files.replace(workdir / "config.json", config.to_json(indent=2).encode())
+    config_path = workdir / "config.json"
+
+    def begin() -> None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if config_path.exists():
+            before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
+            config_lib.check_same(config, before, str(config_path))
+        else:
+            files.replace(config_path, config.to_json(indent=2).encode())
+
+    distributed.on_first(begin)
     path = workdir / model_file.NAME
     if path.exists():
         return path
@@ -125,7 +141,8 @@ def pretrain(
         objective=(VALUES * len(ahead), functools.partial(loss, frames_ahead=ahead)),
     )
     eval_step = jax.jit(
-        evaluate.eval_step, in_shardings=(setup.replicated, setup.shared)
+        train.on_devices_of(setup.shared, evaluate.eval_step),
+        in_shardings=(setup.replicated, setup.shared),
     )
 
     def validate(state: train.TrainState) -> float:
@@ -137,18 +154,24 @@ def pretrain(
             window_seconds=config.data.window_seconds,
         ):
             padded = data.pad_batch(data.arrays(batch), config.train.batch_size)
-            _, error, sequences = eval_step(state, jax.device_put(padded, setup.shared))
+            share = distributed.to_devices(distributed.share(padded), setup.shared)
+            _, error, sequences = eval_step(state, share)
             losses.append(float(error))
             weights.append(int(sequences))
         return float(np.average(losses, weights=weights))
 
     state = setup.state
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        done = {"epoch": 0, "best": math.inf}
-        if checkpoints.latest_step is not None:
-            state, done = checkpoints.restore(checkpoints.latest_step, like=state)
+    with Checkpoints(
+        workdir / "checkpoints",
+        config,
+        corpus.metadata["fingerprint"],
+        config.train.checkpoint_every_seconds,
+    ) as checkpoints:
+        done = {"epoch": 0, "best": math.inf, "best_step": 0}
+        if restored := checkpoints.restore_latest(like=state):
+            state, done = restored
         with Log(
-            workdir,
+            workdir if distributed.is_first() else None,
             step=int(state.step),
             total_steps=setup.steps_per_epoch * config.train.max_epochs,
             steps_per_line=config.train.log_every_steps,
@@ -165,11 +188,14 @@ def pretrain(
                         f"The loss of the autoencoder in {workdir} is {error} after "
                         f"epoch {epoch}. A smaller optimizer.learning_rate may help."
                     )
-                done = {"epoch": epoch, "best": min(error, done["best"])}
+                done["epoch"] = epoch
+                if error < done["best"]:
+                    done |= {"best": error, "best_step": log.step}
                 log.validation(epoch, error, -error, -done["best"])
-                checkpoints.save(log.step, state, done, -error)
-        state, _ = checkpoints.restore(checkpoints.best_step, like=state)
-    model_file.save(
+                checkpoints.save(log.step, state, done, best_step=done["best_step"])
+        state = checkpoints.restore(done["best_step"], like=state)
+    save = functools.partial(
+        model_file.save,
         path,
         setup.model,
         jax.device_get(state.variables),
@@ -188,6 +214,7 @@ def pretrain(
             "seed": config.seed,
         },
     )
+    distributed.on_first(save)
     return path
 
 

@@ -27,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 
 import diccoser_jax
 from diccoser_jax import config as config_lib
+from diccoser_jax import distributed
 from diccoser_jax.config import ConfigError
 
 State = TypeVar("State")
@@ -237,17 +238,22 @@ class Checkpoints:
 
     def _set_aside(self, step: int, error: Exception) -> None:
         """Moves a checkpoint away, so that its step can be saved again."""
-        path = self.path(step)
-        folder = path.parents[1] / "damaged_checkpoints"
-        folder.mkdir(exist_ok=True)
-        number = 1 + len(list(folder.iterdir()))
-        target = folder / f"{number}-step{step}"
-        path.rename(target)
+
+        def move() -> None:
+            path = self.path(step)
+            folder = path.parents[1] / "damaged_checkpoints"
+            folder.mkdir(exist_ok=True)
+            number = 1 + len(list(folder.iterdir()))
+            target = folder / f"{number}-step{step}"
+            path.rename(target)
+            print(
+                f"Warning: a checkpoint cannot be used, and was moved to {target}: "
+                f"{error}",
+                file=sys.stderr,
+            )
+
+        distributed.on_first(move)
         self._manager.reload()
-        print(
-            f"Warning: a checkpoint cannot be used, and was moved to {target}: {error}",
-            file=sys.stderr,
-        )
 
     def _wait(self) -> None:
         try:

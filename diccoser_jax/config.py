@@ -47,6 +47,9 @@ _INCONSEQUENTIAL = (
     "data.manual_dir",
     "data.data_dir",
     "train.checkpoint_every_seconds",
+    "distributed.coordinator",
+    "distributed.processes",
+    "distributed.process",
 )
 
 

@@ -252,8 +252,12 @@ def train_batches(
     seed: int,
     epoch: int,
     start: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The batches of one epoch, from batch ``start`` on, shuffled and augmented.
+
+    With ``share=(i, n)``, part i of n equal parts of each: laid one after the other,
+    the parts are the batch.
 
     Each epoch has another order and other augmentation, of classification only: windows
     of regression overlap instead (section 4.2.3). Examples that do not fill the
@@ -268,7 +272,10 @@ def train_batches(
     dataset = grain.MapDataset.source(corpus.source(units, evaluation=False))
     dataset = dataset.seed(int(epoch_seed)).shuffle()
     dataset = _examples(corpus, dataset, window_seconds, augmentation)
-    dataset = dataset.batch(batch_size, drop_remainder=True)[start:]
+    part, parts = share
+    steps = len(dataset) // batch_size
+    dataset = dataset.batch(batch_size // parts, drop_remainder=True)
+    dataset = dataset[start * parts + part : steps * parts : parts]
     yield from map(arrays, _iterate(dataset))
 
 

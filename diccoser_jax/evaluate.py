@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diccoser_jax import data, layers, metrics, predictions
+from diccoser_jax import data, distributed, features, layers, metrics, predictions
 from diccoser_jax.predictions import Predictions
 
 if TYPE_CHECKING:  # train.py imports this module
@@ -21,8 +21,8 @@ def infer(
 ) -> layers.Output:
     """A network's outputs for whole recordings, in inference mode; jit it.
 
-    On CPU they go through the network by twos, so that what one layer leaves is still
-    in the cache when the next one comes for it.
+    On CPU they go through the network by twos on each device, so that what one layer
+    leaves is still in the cache when the next one comes for it.
 
     Args:
       apply: ``model.apply``.
@@ -32,12 +32,16 @@ def infer(
     Returns:
       `layers.Output` of the batch.
     """
-    piece = 1 + (len(audio) % 2 == 0)
+    at_once = features.devices_of_batch()
+    at_once *= 1 + (len(audio) % (2 * at_once) == 0)
 
     def in_pieces(variables, audio):
-        pieces = audio.reshape(-1, piece, audio.shape[1])
+        # Every n-th recording, so that each device has some of each piece.
+        pieces = audio.reshape(at_once, -1, audio.shape[1]).swapaxes(0, 1)
         outputs = jax.lax.map(lambda audio: apply(variables, audio), pieces)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+        return jax.tree.map(
+            lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs
+        )
 
     return jax.lax.platform_dependent(variables, audio, cpu=in_pieces, default=apply)
 
@@ -94,7 +98,8 @@ def predict(
         corpus, units, batch_size=batch_size, window_seconds=window_seconds
     ):
         padded = data.pad_batch(data.arrays(batch), batch_size)
-        output, loss, sequences = step(state, jax.device_put(padded, sharding))
+        share = distributed.share(padded)
+        output, loss, sequences = step(state, distributed.to_devices(share, sharding))
         loss_sum += float(loss) * int(sequences)
         sequences_sum += int(sequences)
         parts.append(_rows(corpus.task, output, batch))
@@ -107,12 +112,12 @@ def _rows(task: str, output: layers.Output, batch: data.Batch) -> Predictions:
         batch[key] for key in ("recording", "speaker", "target")
     )
     if task == "classification":
-        outputs = np.asarray(output.pooled)[: len(targets)]
+        outputs = distributed.to_host(output.pooled)[: len(targets)]
     else:
         counts = batch["mask"] > 0
         frames = counts.sum(axis=1)
         recordings, speakers = (np.repeat(x, frames) for x in (recordings, speakers))
-        outputs = np.asarray(output.frames)[: len(targets)][counts]
+        outputs = distributed.to_host(output.frames)[: len(targets)][counts]
         targets = targets[counts]
     zeros = np.zeros(len(targets), np.int32)
     return Predictions(recordings, speakers, zeros, zeros, targets, outputs)

@@ -3,12 +3,13 @@
 `run` is what the command does, and what every experiment of the paper is made of.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -18,6 +19,7 @@ from data_prep import build
 from diccoser_jax import config as config_lib
 from diccoser_jax import (
     data,
+    distributed,
     evaluate,
     files,
     folds,
@@ -63,11 +65,10 @@ def run(
     train.check_settings(config)
     if config.repeats < 1:
         raise ConfigError(f"repeats={config.repeats} must be at least 1.")
-    with lock.hold(workdir):
-        results = _begin(config, workdir)
+    with _begin(config, workdir) as results:
         if results is not None:
             print(f"{workdir} holds a finished run; reporting again.", file=sys.stderr)
-            report.write(workdir)
+            distributed.on_first(lambda: report.write(workdir))
             return results
         corpus = prepare(config)
         if config.fold == ALL or config.repeats > 1:
@@ -149,17 +150,24 @@ def choose_fold(
     return plan[int(config.fold)]
 
 
+@contextlib.contextmanager
 def _begin(
     config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> dict[str, Any] | None:
-    """Notes the configuration in the workdir; the results, if they are there."""
+) -> Iterator[dict[str, Any] | None]:
+    """Holds the workdir, notes the configuration; the results, if they are there."""
     config_path, results_path = workdir / "config.json", workdir / "results.json"
-    if config_path.exists():
-        before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
-        config_lib.check_same(config, before, str(config_path))
-    else:
-        _write_json(config_path, json.loads(config.to_json()))
-    return report.read_results(results_path) if results_path.exists() else None
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(lock.hold(workdir))
+            if config_path.exists():
+                before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
+                config_lib.check_same(config, before, str(config_path))
+            else:
+                _write_json(config_path, json.loads(config.to_json()))
+
+        distributed.on_first(begin)
+        yield report.read_results(results_path) if results_path.exists() else None
 
 
 def _run_one(
@@ -213,8 +221,7 @@ def _run_many(
         name = run_name(number, seed, config.repeats)
         one = config.copy_and_resolve_references()
         one.fold, one.seed, one.repeats = str(number), seed, 1
-        with lock.hold(workdir / name):
-            found = _begin(one, workdir / name)
+        with _begin(one, workdir / name) as found:
             if found is None:
                 print(f"Run {i} of {len(runs)}: {workdir / name}", file=sys.stderr)
                 found = _run_one(one, workdir / name, corpus, command)
@@ -226,7 +233,7 @@ def _run_many(
         results.append(found)
         rows.append(predictions.load(workdir / name / "predictions.npz"))
     everything = predictions.concatenate(rows)
-    everything.save(workdir / "predictions.npz")
+    distributed.on_first(lambda: everything.save(workdir / "predictions.npz"))
     tested = {s for found in results for s in found["protocol"]["speakers"]["test"]}
     examples = len(set(everything.recordings.tolist()))
     return _finish(
@@ -270,8 +277,12 @@ def _finish(
         "seconds": sum(entry["seconds"] for entry in entries),
         **more,
     }
-    _write_json(workdir / "results.json", results)
-    report.write(workdir)
+
+    def write() -> None:
+        _write_json(workdir / "results.json", results)
+        report.write(workdir)
+
+    distributed.on_first(write)
     return results
 
 

@@ -74,6 +74,22 @@ def _periodic_hann(window_samples: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
+def devices_of_batch() -> int:
+    """Among how many devices the batch of the program that is traced is divided.
+
+    1, unless it is traced under `jax.sharding.use_abstract_mesh` of an axis ``data``.
+    """
+    return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
+
+
+def _rfft(frames: jax.Array) -> jax.Array:
+    """Each device its part of the batch: XLA by itself gives the whole one to each."""
+    if devices_of_batch() == 1:
+        return jnp.fft.rfft(frames)
+    data = jax.sharding.PartitionSpec("data")
+    return jax.shard_map(jnp.fft.rfft, in_specs=data, out_specs=data)(frames)
+
+
 def log_mel(waveform: jax.Array, hop_samples: int = MEL_HOP_SAMPLES) -> jax.Array:
     """Log-mel spectrogram, by default 50 frames a second, in bel above silence.
 
@@ -96,7 +112,7 @@ def log_mel(waveform: jax.Array, hop_samples: int = MEL_HOP_SAMPLES) -> jax.Arra
     window = 2 * hop_samples
     halves = waveform.reshape(waveform.shape[0], -1, hop_samples)
     frames = jnp.concatenate([halves[:, :-1], halves[:, 1:]], axis=-1)
-    spectrum = jnp.fft.rfft(frames * _periodic_hann(window)[None, None])
+    spectrum = _rfft(frames * _periodic_hann(window)[None, None])
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     floor = MEL_FLOOR * hop_samples / MEL_HOP_SAMPLES
     return jnp.log1p(power @ _mel_filterbank(window) / floor) / np.float32(np.log(10))

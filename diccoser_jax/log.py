@@ -31,7 +31,7 @@ class Log:
 
     def __init__(
         self,
-        workdir: pathlib.Path,
+        workdir: pathlib.Path | None,
         *,
         step: int,
         losses: Iterable[float] = (),
@@ -45,7 +45,8 @@ class Log:
         next checkpoint; they are dropped, since their steps are done again.
 
         Args:
-          workdir: gets ``metrics.jsonl`` and TensorBoard events.
+          workdir: gets ``metrics.jsonl`` and TensorBoard events; None to count and say
+            nothing, as all processes but the first do.
           step: training steps done.
           losses: of the last of them, as the attribute was then.
           total_steps: steps of the whole run if nothing ends it early.
@@ -57,11 +58,19 @@ class Log:
         self.losses = list(losses)
         self._steps_per_line = steps_per_line
         self._score_name = score_name
-        path = workdir / "metrics.jsonl"
-        files.replace(path, "".join(_lines_until(path, step)).encode())
-        self._file = path.open("a", buffering=1)
-        self._events = _Events(workdir, step)
-        self._bar = tqdm(total=total_steps, initial=step, unit="step", desc="training")
+        self._file = self._events = None
+        if workdir:
+            path = workdir / "metrics.jsonl"
+            files.replace(path, "".join(_lines_until(path, step)).encode())
+            self._file = path.open("a", buffering=1)
+            self._events = _Events(workdir, step)
+        self._bar = tqdm(
+            total=total_steps,
+            initial=step,
+            unit="step",
+            desc="training",
+            disable=workdir is None,
+        )
         self._shown: dict[str, str] = {}
 
     def __enter__(self) -> "Log":
@@ -72,7 +81,8 @@ class Log:
         for file in (self._events, self._file):
             # What a full disk does not take is written again: its step is not saved.
             with contextlib.suppress(OSError):
-                file.close()
+                if file:
+                    file.close()
 
     def train(self, epoch: int, loss: float) -> None:
         """Counts a training step; writes the mean loss since the last line."""
@@ -93,6 +103,8 @@ class Log:
         self._show(**{self._score_name: f"{score:.3f}", "best": f"{best:.3f}"})
 
     def _write(self, epoch: int, values: dict[str, Any]) -> None:
+        if not self._file:
+            return
         line = {"step": self.step, "epoch": epoch, **values}
         with _naming(self._file.name):
             self._file.write(json.dumps(line) + "\n")

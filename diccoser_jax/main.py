@@ -28,6 +28,7 @@ SIGTERM after saving (a second Ctrl-C ends at once, by the signal: 130 in a shel
 """
 
 import contextlib
+import os
 import pathlib
 import shlex
 import sys
@@ -41,6 +42,7 @@ import configs.demo
 from data_prep.corpus import CorpusError
 from diccoser_jax import (
     compilation_cache,
+    distributed,
     experiment,
     huge_pages,
     interrupt,
@@ -58,15 +60,28 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}: flags begin with --.")
     logging.set_verbosity(logging.WARNING)
     command = shlex.join(["python", "-m", "diccoser_jax.main", *sys.argv[1:]])
-    prepare_machine()
+    config = flags.FLAGS.config
     with exit_codes():
-        config = flags.FLAGS.config
+        distributed.start(config.distributed)
+        prepare_machine()
         name = f"{config.data.dataset}-fold{config.fold}".replace("/", "-")
         workdir = pathlib.Path(flags.FLAGS.workdir or f"runs/{name}")
         results = experiment.run(config, workdir, command)
     for measure, value, compare in report.headline(results):
         print(f"test {measure}: {value} ({compare})")
     print(f"Report: {workdir / 'report.html'}")
+
+
+_EXPECTED = (
+    AudioError,
+    CorpusError,
+    ConfigError,
+    CheckpointError,
+    InUseError,
+    distributed.PeerError,
+    FloatingPointError,
+    OSError,
+)
 
 
 @contextlib.contextmanager
@@ -78,21 +93,23 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as error:
         print(f"Interrupted. {error} The same command goes on.", file=sys.stderr)
         sys.exit(interrupt.EXIT_CODE)
-    except (
-        AudioError,
-        CorpusError,
-        ConfigError,
-        CheckpointError,
-        InUseError,
-        FloatingPointError,
-        OSError,
-    ) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        error = distributed.as_peer_error(error)
+        if not isinstance(error, _EXPECTED):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        if jax.distributed.is_initialized():
+            # The usual end would wait for processes that may be gone.
+            print(text, file=sys.stderr, flush=True)
+            os._exit(1)
+        sys.exit(text)
 
 
 def prepare_machine() -> None:
     """What makes steps and second starts faster, unless the flags forbid it."""
-    if flags.FLAGS.huge_pages and jax.default_backend() == "cpu":
+    # One of several processes cannot start again: the others would miss it.
+    alone = not jax.distributed.is_initialized()
+    if flags.FLAGS.huge_pages and alone and jax.default_backend() == "cpu":
         huge_pages.start_again()
     compilation_cache.use()
 

@@ -41,6 +41,7 @@ from diccoser_jax import (
     autoencoder,
     complexity,
     data,
+    distributed,
     estimates,
     evaluate,
     experiment,
@@ -186,14 +187,18 @@ class Reproduction:
         title = f"{title}: {self.corpus.name}"
         blocks = [*blocks, page.Heading("To repeat"), page.Code(self.command)]
         self.workdir.mkdir(parents=True, exist_ok=True)
-        for picture in page.pictures(blocks):
-            files.replace(self.workdir / f"{picture.name}.png", picture.png)
-        content = json.dumps(found, indent=2) + "\n"
-        files.replace(self.workdir / f"{name}.json", content.encode())
-        html = self.workdir / f"{name}.html"
-        files.replace(html, page.to_html(title, blocks).encode())
         markdown = self.workdir / f"{name}.md"
-        files.replace(markdown, page.to_markdown(title, blocks).encode())
+
+        def write() -> None:
+            for picture in page.pictures(blocks):
+                files.replace(self.workdir / f"{picture.name}.png", picture.png)
+            content = json.dumps(found, indent=2) + "\n"
+            files.replace(self.workdir / f"{name}.json", content.encode())
+            html = self.workdir / f"{name}.html"
+            files.replace(html, page.to_html(title, blocks).encode())
+            files.replace(markdown, page.to_markdown(title, blocks).encode())
+
+        distributed.on_first(write)
         return markdown
 
 
@@ -1023,10 +1028,11 @@ def command(argv: list[str]) -> None:
             f"{', '.join(known)}."
         )
     names = [name for w in wanted for name in GROUPS.get(w, (w,))]
-    main.prepare_machine()
     workdir = pathlib.Path(workdir or f"runs/reproduce-{config.data.dataset}")
     repeat = shlex.join(["python", "-m", "diccoser_jax.reproduce", *sys.argv[1:]])
     with main.exit_codes():
+        distributed.start(config.distributed)
+        main.prepare_machine()
         config_lib.check_keys(config, default.get_config())
         train.check_settings(config)
         reproduction = Reproduction(config, workdir, repeat, raw_folds)

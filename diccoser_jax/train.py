@@ -25,6 +25,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from diccoser_jax import (
     calibration,
     data,
+    distributed,
     evaluate,
     interrupt,
     layers,
@@ -45,6 +46,9 @@ REGRESSION_LOSSES: dict[str, Callable[..., jax.Array]] = {
     "pooled_ccc": functools.partial(losses.ccc_loss, pooled=True),
     "squared_error": losses.squared_error,
 }
+
+# Processes ask each other whether to save, which waits for the devices, so often only.
+_STEPS_PER_AGREEMENT = 10
 
 LossFn = Callable[[layers.Output, data.Batch], jax.Array]
 
@@ -288,12 +292,12 @@ def compiler_options(*, rematerialise: bool) -> dict[str, str]:
 def data_parallel(
     batch_size: int, microbatches: int = 1
 ) -> tuple[NamedSharding, NamedSharding]:
-    """Shardings over all local devices: copies for the state, shares for a batch.
+    """Shardings over all devices: copies for the state, shares for a batch.
 
     Raises:
       ConfigError: if the batch cannot be shared evenly.
     """
-    devices = jax.local_devices()
+    devices = jax.devices()
     shares = len(devices) * microbatches
     if batch_size % shares:
         below = batch_size // shares * shares
@@ -313,8 +317,20 @@ def data_parallel(
     )
 
 
+def on_devices_of(
+    sharding: NamedSharding, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The function, which is told when it is traced that its batch is divided so."""
+
+    def told(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(sharding.mesh.abstract_mesh):
+            return function(*arguments)
+
+    return told
+
+
 class Setup(NamedTuple):
-    """What a training run is made of, compiled for all local devices.
+    """What a training run is made of, compiled for all devices.
 
     Attributes:
       model: the network.
@@ -361,10 +377,13 @@ def set_up(
         config, corpus, steps_per_epoch, init_rng, replicated, objective
     )
     jit_train_step = jax.jit(
-        functools.partial(
-            train_step,
-            microbatches=microbatches,
-            average_decay=config.train.average_decay,
+        on_devices_of(
+            shared,
+            functools.partial(
+                train_step,
+                microbatches=microbatches,
+                average_decay=config.train.average_decay,
+            ),
         ),
         in_shardings=(replicated, shared, replicated),
         out_shardings=replicated,
@@ -372,7 +391,7 @@ def set_up(
         compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
     )
     jit_batch_statistics = jax.jit(
-        functools.partial(batch_statistics, model=model),
+        on_devices_of(shared, functools.partial(batch_statistics, model=model)),
         in_shardings=(replicated, shared),
         out_shardings=replicated,
     )
@@ -387,8 +406,9 @@ def set_up(
             seed=config.seed,
             epoch=epoch,
             start=start,
+            share=(jax.process_index(), jax.process_count()),
         ):
-            yield jax.device_put(batch, shared)
+            yield distributed.to_devices(batch, shared)
 
     def reestimate(state: TrainState, epoch: int) -> TrainState:
         if not state.batch_stats or not config.train.batch_stats_batches:
@@ -468,7 +488,10 @@ def train_and_evaluate(
     state, steps_per_epoch = setup.state, setup.steps_per_epoch
     predict = functools.partial(
         evaluate.predict,
-        jax.jit(evaluate.eval_step, in_shardings=(setup.replicated, setup.shared)),
+        jax.jit(
+            on_devices_of(setup.shared, evaluate.eval_step),
+            in_shardings=(setup.replicated, setup.shared),
+        ),
         corpus=corpus,
         batch_size=config.train.batch_size,
         window_seconds=config.data.window_seconds,
@@ -493,7 +516,7 @@ def train_and_evaluate(
         cpu_started = time.process_time() - progress.cpu_seconds
         log = stack.enter_context(
             Log(
-                workdir,
+                workdir if distributed.is_first() else None,
                 step=int(state.step),
                 losses=progress.losses,
                 total_steps=steps_per_epoch * config.train.max_epochs,
@@ -502,6 +525,11 @@ def train_and_evaluate(
             )
         )
         stop = stack.enter_context(interrupt.Deferred())
+
+        def shall_save() -> bool:
+            if jax.process_count() > 1 and log.step % _STEPS_PER_AGREEMENT:
+                return False
+            return distributed.any_of(checkpoints.due or stop.requested)
 
         def save() -> None:
             progress.seconds = time.monotonic() - started
@@ -513,7 +541,7 @@ def train_and_evaluate(
                 dataclasses.asdict(progress),
                 best_step=progress.best_epoch * steps_per_epoch,
             )
-            if stop.requested:
+            if distributed.any_of(stop.requested):
                 raise interrupt.Interrupted(f"Saved after step {log.step}.")
 
         while (
@@ -530,7 +558,7 @@ def train_and_evaluate(
                     log.train(epoch, _finite(previous, "training", log, checkpoints))
                 previous = step_metrics["loss"]
                 # The last step of an epoch is saved with its validation.
-                if (checkpoints.due or stop.requested) and log.step + 1 < end_of_epoch:
+                if log.step + 1 < end_of_epoch and shall_save():
                     log.train(epoch, _finite(previous, "training", log, checkpoints))
                     previous = None
                     save()
@@ -553,7 +581,8 @@ def train_and_evaluate(
     if corpus.task == "classification":
         rows, _ = predict(state, units=fold.validation)
         results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
-    model_file.save(
+    save_model = functools.partial(
+        model_file.save,
         workdir / model_file.NAME,
         setup.model,
         jax.device_get(state.variables),
@@ -568,12 +597,13 @@ def train_and_evaluate(
             "seed": config.seed,
         },
     )
+    distributed.on_first(save_model)
     rows, loss = predict(state, units=fold.test)
     same = np.ones(len(rows.targets), np.int32)
     rows = dataclasses.replace(
         rows, folds=int(config.fold) * same, seeds=config.seed * same
     )
-    rows.save(workdir / "predictions.npz")
+    distributed.on_first(lambda: rows.save(workdir / "predictions.npz"))
     return {
         **score(rows),
         **results,

@@ -1,8 +1,11 @@
 """Tests for `../diccoser_jax/train.py` and `../diccoser_jax/evaluate.py`."""
 
 import functools
+import json
+import math
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -430,17 +433,31 @@ def test_a_batch_that_the_devices_cannot_share_names_those_that_they_can():
 
 
 _ON_DEVICES = """
-import sys, jax, numpy as np, optax, jax.numpy as jnp
+import json, re, sys, jax, numpy as np, optax, jax.numpy as jnp
 sys.path.insert(0, {tests!r})
 import train_test
-from diccoser_jax import train
+from diccoser_jax import data, evaluate, train
 replicated, shared = train.data_parallel(8)
 # A step of SGD is linear in the gradient: rounding stays rounding.
-state = train_test._state(train_test._model(dropout_rate=0.5), optax.sgd(0.1))
+model = train_test._model(dropout_rate=0.5, frontend="log_mel")
+state = train_test._state(model, optax.sgd(0.1))
 state = jax.device_put(state, replicated)
-step = jax.jit(train.train_step, in_shardings=(replicated, shared, replicated),
-               out_shardings=replicated, donate_argnums=0)
-losses = []
+step = jax.jit(train.on_devices_of(shared, train.train_step), donate_argnums=0,
+               in_shardings=(replicated, shared, replicated), out_shardings=replicated)
+evaluation = jax.jit(train.on_devices_of(shared, evaluate.eval_step),
+                     in_shardings=(replicated, shared))
+batch = jax.device_put(train_test._batch(8), shared)
+collectives = {{}}
+for name, lowered in (("step", step.lower(state, batch, jax.random.key(1))),
+                      ("evaluation", evaluation.lower(state, batch))):
+    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    hlo = lowered.compile().as_text()
+    collectives[name] = re.findall(rf" = (.*?) ({{kinds}})(?:-start)?\\(", hlo)
+print(json.dumps(collectives))
+rows, _ = evaluate.predict(
+    evaluation, state, corpus=data.Corpus({corpus!r}), units=["speaker00"],
+    batch_size=24, window_seconds=0.4, sharding=shared)
+losses = [rows.outputs]
 for seed in range(3):
     batch = jax.device_put(train_test._batch(8, seed), shared)
     assert len(batch["audio"].devices()) == jax.local_device_count()
@@ -451,14 +468,25 @@ np.savez({output!r}, *flat)
 """
 
 
-def test_eight_devices_train_as_one(tmp_path):
-    """Loss, parameters and batch-norm statistics, with dropout, to float rounding."""
-    results = {}
-    for devices in (1, 8):
+def _size(shape):
+    return math.prod(int(n) for n in re.findall(r"\d+", shape.partition("[")[2]))
+
+
+def test_two_and_eight_devices_train_and_evaluate_as_one(tmp_path, classification):
+    """Losses, parameters, batch-norm statistics with dropout, a padded evaluation.
+
+    The only collectives sum: the statistics of each batch norm, and its gradients; the
+    gradients of all parameters; the loss and the examples that count.
+    """
+    results, collectives = {}, {}
+    for devices in (1, 2, 8):
         output = str(tmp_path / f"{devices}.npz")
         tests = str(pathlib.Path(__file__).parent)
-        subprocess.run(
-            [sys.executable, "-c", _ON_DEVICES.format(tests=tests, output=output)],
+        code = _ON_DEVICES.format(
+            tests=tests, output=output, corpus=str(classification.directory)
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
             env=os.environ
             | {
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -466,11 +494,23 @@ def test_eight_devices_train_as_one(tmp_path):
             },
             check=True,
             timeout=300,
+            stdout=subprocess.PIPE,
         )
         results[devices] = list(np.load(output).values())
+        collectives[devices] = json.loads(done.stdout)
     assert len(results[1]) > 20
-    for one, eight in zip(results[1], results[8]):
-        np.testing.assert_allclose(eight, one, rtol=1e-5, atol=2e-6)
+    assert results[1][0].shape == (40, 4)
+    for devices in (2, 8):
+        for one, many in zip(results[1], results[devices]):
+            np.testing.assert_allclose(many, one, rtol=1e-5, atol=2e-6)
+        step, evaluation = collectives[devices].values()
+        assert {kind for _, kind in step + evaluation} == {"all-reduce"}
+        shapes = " ".join(shapes for shapes, _ in step)
+        reduced = map(_size, re.findall(r"[a-z]\d+\[[\d,]*\]", shapes))
+        parameters = sum(leaf.size for leaf in results[1][4:])
+        assert parameters < sum(reduced) < 3 * parameters
+        assert all(_size(shapes) == 1 for shapes, _ in evaluation if "(" not in shapes)
+    assert collectives[1] == {"step": [], "evaluation": []}
 
 
 def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
