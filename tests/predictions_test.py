@@ -1,5 +1,8 @@
 """Tests for `../diccoser_jax/predictions.py`."""
 
+import pathlib
+import pickle
+
 import numpy as np
 import pytest
 
@@ -60,3 +63,25 @@ def test_damage_is_named(tmp_path):
     make(targets=np.zeros(3, np.int32)).save(path)
     with pytest.raises(ValueError, match=r"as many rows, got .*'targets': 3"):
         predictions.load(path)
+
+
+class _Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._path,)
+
+
+def test_a_pickle_is_not_executed(tmp_path):
+    mark, path = tmp_path / "executed", tmp_path / "predictions.npz"
+    path.write_bytes(pickle.dumps(_Malicious(mark)))
+    with pytest.raises(ValueError, match="does not hold predictions"):
+        predictions.load(path)
+    array = np.array([_Malicious(mark)], dtype=object)
+    np.savez(path, recordings=array)
+    with pytest.raises(ValueError, match="does not hold predictions"):
+        predictions.load(path)
+    assert not mark.exists()
