@@ -203,8 +203,8 @@ def test_chatter_does_not_break_the_protocol_and_a_stopped_child_rests(fake, tmp
 
 
 def test_who_fails_is_a_row_with_a_reason(fake, monkeypatch):
-    # Three steps before the rounds; the second round is the last.
-    monkeypatch.setenv("CRASH_AT", "5")
+    # Three steps before the rounds and two in each; the second round is the last.
+    monkeypatch.setenv("CRASH_AT", "7")
     result = contest.contest(
         "train_step",
         "small",
