@@ -16,15 +16,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 _FORKS = """
 import json, os, runpy, signal, sys
+sys.path.insert(0, os.getcwd())
 import data_prep.build, data_prep.continuous.__main__
 import diccoser_jax.main, diccoser_jax.predict
 for line in sys.stdin:
-    module, arguments, stdout, stderr = json.loads(line)
+    module, arguments, cwd, *files = json.loads(line)
     child = os.fork()
     if not child:
         signal.alarm(300)
-        for number, path in enumerate((os.devnull, stdout, stderr)):
+        for number, path in enumerate(files):
             os.dup2(os.open(path, os.O_WRONLY if number else os.O_RDONLY), number)
+        os.chdir(cwd)
         for name in (module, module + ".__main__"):
             sys.modules.pop(name, None)
         sys.argv[1:] = arguments
@@ -51,14 +53,20 @@ def _forks() -> subprocess.Popen:
     return process
 
 
-def run(module: str, *arguments: str | os.PathLike) -> subprocess.CompletedProcess:
-    """As ``python -m MODULE ARGUMENTS`` in the folder of the repository."""
+def run(
+    module: str,
+    *arguments: str | os.PathLike,
+    cwd: pathlib.Path = ROOT,
+    stdin: pathlib.Path = pathlib.Path(os.devnull),
+) -> subprocess.CompletedProcess:
+    """As ``python -m MODULE ARGUMENTS``, in the folder of the repository or another."""
     forks = _forks()
     with tempfile.TemporaryDirectory() as folder:
         outputs = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
         for path in outputs:
             path.touch()
-        job = (module, list(map(os.fspath, arguments)), *map(str, outputs))
+        job = (module, list(map(os.fspath, arguments)))
+        job += tuple(map(str, (cwd, stdin, *outputs)))
         print(json.dumps(job), file=forks.stdin, flush=True)
         code = int(forks.stdout.readline())
         texts = [path.read_text() for path in outputs]

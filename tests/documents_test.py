@@ -8,6 +8,7 @@ import re
 import shlex
 import tomllib
 
+import commands as commands_lib
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +31,9 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-def commands():
+def commands(pages=PAGES):
     """Each command of each page, as words; pipes and chains taken apart."""
-    for page in PAGES:
+    for page in pages:
         for line in "\n".join(blocks(page, "sh")).replace("\\\n", "").splitlines():
             for command in re.split(r"&&|\|", line):
                 yield page.name, shlex.split(command)
@@ -89,19 +90,24 @@ def test_what_is_installed_exists():
     assert named <= set(extras)
 
 
-@pytest.fixture
-def surroundings(tmp_path, monkeypatch):
-    """A folder, and names, as the pages suppose them."""
-    monkeypatch.chdir(tmp_path)
+def save_model(path):
+    """Writes a small network of four classes."""
     network = Diccoser(
         DiccoserConfig(features=4, local_stacks=1, window_frames=5, dropout_rate=0.0)
     )
     variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 3_200)))
-    path = tmp_path / "runs/emodb" / model_file.NAME
     path.parent.mkdir(parents=True)
     about = {"task": "classification", "window_seconds": 0.2}
     names = ("anger", "calm", "joy", "fear")
     model_file.save(path, network, variables, target_names=names, **about)
+    return network, variables
+
+
+@pytest.fixture
+def surroundings(tmp_path, monkeypatch):
+    """A folder, and names, as the pages suppose them."""
+    monkeypatch.chdir(tmp_path)
+    network, variables = save_model(tmp_path / "runs/emodb" / model_file.NAME)
     sound = speech.cut(0, 1.0)
     for suffix in ("wav", "mp3"):
         soundfile.write(f"speech.{suffix}", sound, speech.SAMPLE_RATE_HZ)
@@ -119,11 +125,63 @@ def surroundings(tmp_path, monkeypatch):
         answers.save(tmp_path / "runs" / name / "predictions.npz")
     waveform = jnp.asarray(sound[:12_800], jnp.float32)[None] / 32768
     return {
+        "S": {"features": 4, "local_stacks": 2},
         "model": network,
         "variables": variables,
         "waveform": waveform,
         "chunks": [sound[:3_000], sound[3_000:]],
     }
+
+
+# What a command of the README is given besides, so that it takes seconds.
+SHRUNK = (
+    *("--config.model.features=4", "--config.model.local_stacks=1"),
+    *("--config.model.global_blocks=1", "--config.train.max_epochs=1"),
+    *("--config.train.batch_stats_batches=1", "--config.fold=0"),
+    *("--config.data.data_dir=shards", "--config.data.allow_partial=True"),
+)
+README_COMMANDS = [
+    words[2:] for _, words in commands(PAGES[:1]) if words[:2] == ["python", "-m"]
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the commands of the README suppose; they share it, as their user would."""
+    folder = tmp_path_factory.mktemp("readme")
+    save_model(folder / "runs/emodb" / model_file.NAME)
+    number = 0
+    for speaker in ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16"):
+        for emotion in "WLEAFTN":
+            name = f"{speaker}a01{emotion}a.wav"
+            speech.write(folder / "DIR/wav" / name, number, seconds=0.4)
+            number += 1
+    rows = ["path,label,speaker"]
+    for path in sorted((folder / "DIR/wav").glob("*a01[WF]a.wav")):
+        rows.append(f"DIR/wav/{path.name},{path.stem[5]},{path.stem[:2]}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    speech.write(folder / "speech.wav", 0, seconds=0.5)
+    speech.write(folder / "recordings/a.wav", 1, seconds=0.5)
+    (folder / "more").mkdir()
+    sound = speech.cut(2, 0.5)
+    soundfile.write(folder / "more/b.mp3", sound, speech.SAMPLE_RATE_HZ)
+    (folder / "microphone").write_bytes(sound.tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("words", README_COMMANDS, ids=" ".join)
+def test_a_command_of_the_readme_runs(words, folder):
+    module, *arguments = words
+    arguments = [word.replace("=configs/", f"={ROOT}/configs/") for word in arguments]
+    if "--config" in {word.partition("=")[0] for word in words} or len(words) == 1:
+        arguments += SHRUNK
+    if module.endswith(".predict") and not any("--checkpoint" in w for w in words):
+        arguments.append("--checkpoint=runs/emodb")  # smaller than the bundled one
+    stdin = {"stdin": folder / "microphone"} if "-" in words else {}
+    done = commands_lib.run(module, *arguments, cwd=folder, **stdin)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    written = [w.partition("=")[2] for w in words if w.startswith("--output=")]
+    assert done.stdout or all((folder / name).stat().st_size for name in written)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +190,10 @@ def surroundings(tmp_path, monkeypatch):
 def test_python_on_a_page_runs_from_top_to_bottom(page, surroundings):
     with jax.numpy_rank_promotion("allow"):
         for block in blocks(page, "python"):
+            # The same network, with fewer channels.
+            block = block.replace(
+                "DiccoserConfig(outputs", "DiccoserConfig(**S, outputs"
+            )
             exec(compile(block, page.name, "exec"), surroundings)
 
 
