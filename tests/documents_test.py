@@ -141,7 +141,12 @@ SHRUNK = (
     *("--config.data.data_dir=shards", "--config.data.allow_partial=True"),
 )
 README_COMMANDS = [
-    words[2:] for _, words in commands(PAGES[:1]) if words[:2] == ["python", "-m"]
+    words[2:]
+    for _, words in commands(PAGES[:1])
+    if words[:2] == ["python", "-m"]
+    # Four networks, and what becomes of them: reproduce_test and results_test.
+    and "--experiment=fig5" not in words
+    and words[2] != "diccoser_jax.results"
 ]
 
 
