@@ -167,7 +167,7 @@ def pretrain(
         corpus.metadata["fingerprint"],
         config.train.checkpoint_every_seconds,
     ) as checkpoints:
-        done = {"epoch": 0, "best": math.inf, "best_step": 0}
+        done: dict[str, Any] = {"epoch": 0, "best": math.inf, "best_step": 0}
         if restored := checkpoints.restore_latest(like=state):
             state, done = restored
         with Log(
@@ -177,7 +177,7 @@ def pretrain(
             steps_per_line=config.train.log_every_steps,
             score_name="score",
         ) as log:
-            for epoch in range(int(done["epoch"]) + 1, config.train.max_epochs + 1):
+            for epoch in range(done["epoch"] + 1, config.train.max_epochs + 1):
                 for batch in setup.batches(epoch):
                     state, step_metrics = setup.step(state, batch)
                     log.train(epoch, float(step_metrics["loss"]))

@@ -34,6 +34,7 @@ class Corpus:
 
     directory: pathlib.Path
     _builder: Any = dataclasses.field(init=False, repr=False, compare=False)
+    _files: Any = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         object.__setattr__(

@@ -8,6 +8,7 @@ checkpoints are written by all, into one folder that all can see.
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import ml_collections
@@ -85,7 +86,7 @@ def any_of(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def on_first(function: Callable[[], None]) -> None:
+def on_first(function: Callable[[], Any]) -> None:
     """Calls it in the first process, while the others wait.
 
     Raises:

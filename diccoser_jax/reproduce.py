@@ -166,7 +166,9 @@ class Reproduction:
 
     def _finish(self, config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
         if (folder / "results.json").exists():
-            config_lib.check_same(config, folder / "config.json")
+            path = folder / "config.json"
+            before = ml_collections.ConfigDict(json.loads(path.read_text()))
+            config_lib.check_same(config, before, str(path))
         else:
             print(f"Runs of {folder}", file=sys.stderr)
             experiment.run(config, folder, self.command)
