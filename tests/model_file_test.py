@@ -91,7 +91,8 @@ def test_other_programs_can_read_it(path):
         assert "batch_stats/local/stack0_dilation1/BatchNorm_0/mean" in file.keys()  # noqa: SIM118
     assert about["package_version"] == diccoser_jax.__version__
     assert about["config"] == dataclasses.asdict(DICCOSER.config) | {
-        "local_dilations": [1, 2]
+        "local_dilations": [1, 2],
+        "local_hop_samples": [],
     }
     expected = variables_of(DICCOSER)["params"]["local"]["stem"]["kernel"]
     np.testing.assert_array_equal(kernel, expected)
