@@ -71,7 +71,20 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         timeout_s: float = 900.0,
+        cores: int | None = None,
     ):
+        """Starts the process.
+
+        Args:
+          name: of the contestant.
+          workload: as `workloads.find` takes it.
+          environment: beside that of this process.
+          timeout_s: for one answer.
+          cores: that it may use, of those of this process; None: all.
+
+        Raises:
+          ChildError: if there are not so many cores.
+        """
         self.name = name
         self._timeout_s = timeout_s
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
@@ -93,6 +106,8 @@ class Child:
             # Compilers that it starts are stopped and killed with it.
             process_group=0,
         )
+        if cores:
+            self.call("pin", cores=cores)
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Lets the child work on one request of `benchmarks.worker`.

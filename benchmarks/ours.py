@@ -11,7 +11,11 @@ from diccoser_jax import evaluate, optimizer, train
 
 
 class Ours(JaxContestant):
-    """A `Contestant`."""
+    """A `Contestant`.
+
+    Attributes:
+      model: the network.
+    """
 
     def __init__(
         self,
@@ -30,7 +34,7 @@ class Ours(JaxContestant):
         config.model.features = workload.features
         config.model.rematerialise = rematerialise
         config.model.compute_dtype = compute_dtype
-        model = train.create_model(
+        self.model = model = train.create_model(
             config.model, outputs=workload.outputs, window_frames=workload.frames
         )
         classification = workload.task == "classification"

@@ -29,6 +29,7 @@ CONTESTANTS = {  # module, arguments of its build()
     "ours_stored": ("benchmarks.ours", {"rematerialise": False}),
     "ours_bfloat16": ("benchmarks.ours", {"compute_dtype": "bfloat16"}),
     "ours_microbatches": ("benchmarks.ours", {"microbatches": 5}),
+    "ours_streams": ("benchmarks.streams", {}),
 }
 DEFAULT = ("ours", "plain_flax", "tensorflow_keras", "pytorch", "pytorch_compile")
 
@@ -39,6 +40,14 @@ class Worker:
     def __init__(self, name: str, workload: str):
         self._name, self._workload = name, workload
         self._contestant: Any = None
+
+    def pin(self, cores: int) -> dict[str, Any]:
+        """Keeps to so many cores from now on; asked before libraries start threads."""
+        allowed = sorted(os.sched_getaffinity(0))
+        if cores > len(allowed):
+            raise ValueError(f"{cores} cores are asked for, {len(allowed)} are here")
+        os.sched_setaffinity(0, allowed[:cores])
+        return {}
 
     def build(self) -> dict[str, Any]:
         """Imports the library and makes the network, nothing of which has run yet."""
@@ -79,6 +88,27 @@ class Worker:
             if not np.isfinite(outputs).all():
                 raise FloatingPointError("an output is not finite")
         return {"seconds": seconds}
+
+    def serve(self, streams: int, rounds: int = 1) -> dict[str, Any]:
+        """So many times 40 ms of so many streams, each time measured.
+
+        Returns:
+          ``seconds``, ``carry_bytes`` of one stream and ``resident_bytes`` of all.
+        """
+        import numpy as np
+
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            outputs = self._contestant.serve(streams)
+            seconds.append(time.perf_counter() - start)
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError("an output is not finite")
+        return {
+            "seconds": seconds,
+            "carry_bytes": self._contestant.carry_bytes,
+            "resident_bytes": proc_bytes("self/status", "VmRSS"),
+        }
 
     def analyse(self, program: str) -> dict[str, Any]:
         """XLA's account of a jitted method, for contestants that can ``lower`` it.

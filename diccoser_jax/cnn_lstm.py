@@ -96,7 +96,7 @@ class CnnLstm(nn.Module):
         for features, width, pool in zip(c.conv_features, c.conv_widths, c.pools):
             x = nn.Conv(features, (width,), padding="SAME", dtype=c.compute_dtype)(x)
             x = nn.relu(x)
-            x = ops.max_pool(x, pool)
+            x = ops.operations(train).max_pool(x, pool)
             x = nn.Dropout(c.dropout_rate, deterministic=not train)(x)
         for _ in range(c.lstm_layers):
             cell = nn.OptimizedLSTMCell(c.lstm_features, dtype=c.compute_dtype)

@@ -253,12 +253,19 @@ class LocalNetwork(nn.Module):
         stem_pool, stack_pools = c.pools(self.hop_samples)
         x = layers.hear(self, waveform, c.frontend, self.hop_samples)
         x = layers.CausalConv(c.features, c.stem_width, pool=stem_pool, name="stem")(
-            x.astype(c.compute_dtype)
+            x.astype(c.compute_dtype), train=train
         )
         y = None if conditioning is None else conditioning.astype(x.dtype)
-        lags, stacks = c.local_stacks * c.local_dilations, c.local_stacks
+        # From the last pool on, time steps are those of the frames, and a ring saves
+        # moving what they remember.
+        lags, stacks = c.local_dilations, c.local_stacks
+        halvings = stack_pools.count(2)
+        at_frames = x[:, :: 2**halvings]  # only its shape matters
         with (
-            layers.DelayLines(self, lags, x) as lines,
+            layers.DelayLines(self, halvings * lags, x) as lines,
+            layers.DelayLines(
+                self, (stacks - halvings) * lags, at_frames, clock=True, name="rings"
+            ) as rings,
             layers.DelayLines(self, stacks * (1,), y, name=_CONDITIONING) as y_lines,
         ):
             for stack, pool in enumerate(stack_pools):
@@ -268,9 +275,10 @@ class LocalNetwork(nn.Module):
                 delayed_y = y_lines.delay(y)
                 for dilation in c.local_dilations:
                     name = f"stack{stack}_dilation{dilation}"
-                    delays = lines.delay(x), delayed_y
+                    delayed = (lines if stack < halvings else rings).delay(x)
+                    delays = delayed, delayed_y
                     x = _apply_block(c, train, x, y, dilation, name, delays=delays)
-                x = ops.max_pool(x, pool)
+                x = ops.operations(train).max_pool(x, pool)
         return x
 
 
@@ -376,14 +384,14 @@ class Diccoser(nn.Module):
         local_context = contexts[0]
         if c.local_hop_samples:
             local_context = layers.CausalConv(c.features, 1, name="merge")(
-                jnp.concatenate(contexts, axis=-1)
+                jnp.concatenate(contexts, axis=-1), train=train
             )
         if c.network == "diccoser":
             x, y = local_context, None
         else:
             aggregate = {"rms": features_lib.frame_rms, "max": features_lib.frame_max}
             branch = layers.CausalConv(c.features, BRANCH_WIDTH, name="branch")(
-                aggregate[c.aggregation](waveform).astype(c.compute_dtype)
+                aggregate[c.aggregation](waveform).astype(c.compute_dtype), train=train
             )
             x, y = branch, local_context
             if c.network == "diccoser_cs_v2":

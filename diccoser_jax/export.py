@@ -34,6 +34,7 @@ This needs an environment of its own, since jax2onnx wants an older Orbax than t
 """
 
 import contextlib
+import logging as stdlib_logging
 import pathlib
 import sys
 import types
@@ -181,6 +182,9 @@ def _run_jax(program: bytes) -> Callable:
 
 def _to_onnx(function: Callable, inputs: list, carry: list) -> bytes:
     import jax2onnx
+
+    # It says of each shape that it does not know its type, and writes it anyway.
+    stdlib_logging.getLogger("onnx_ir").setLevel(stdlib_logging.ERROR)
 
     names: list[str] = []
 

@@ -141,8 +141,14 @@ class DelayLines:
             self._write = self._rows([end - due for due in self._due])
             # Starts again where all rings do, and so never overflows.
             time.value = end % math.lcm(*delays)
-            ends = np.cumsum(self._due)[:-1]
-            self._old = jnp.split(self._past.value[:, self._read], ends, axis=1)
+            if max(self._due) == 1:  # A slice each is faster than one gather.
+                self._old = [
+                    jax.lax.dynamic_slice_in_dim(self._past.value, row, 1, axis=1)
+                    for row in self._read
+                ]
+            else:
+                ends = np.cumsum(self._due)[:-1]
+                self._old = jnp.split(self._past.value[:, self._read], ends, axis=1)
 
     def _rows(self, times: Sequence[jax.Array]) -> jax.Array:
         """Where each line keeps the inputs that are due, from its time on."""
@@ -243,7 +249,9 @@ class CausalConv(nn.Module):
     pool: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array, delayed: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, delayed: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
         """Maps ``[batch, time, channels]`` to ``[batch, time / pool, features]``.
 
         Computes in the dtype of x, on parameters in float32.
@@ -252,21 +260,25 @@ class CausalConv(nn.Module):
           x: the input.
           delayed: in a stream, the same as it was ``dilation`` steps before, where not
             this layer but the one around it carries the past; needs width 2.
+          train: the gradients of `ops.operations`.
         """
+        operations = ops.operations(train)
         shape = (self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         kernel = kernel.astype(x.dtype)
         past = (self.width - 1) * self.dilation
         if self.pool > 1:
-            y = ops.convolve_and_pool(with_past(self, x, past), kernel, self.pool)
+            y = operations.convolve_and_pool(
+                with_past(self, x, past), kernel, self.pool
+            )
         elif delayed is not None:
             # One product of twice the depth is faster than two on a few time steps.
             taps = jnp.concatenate([delayed, x], axis=-1)
-            y = ops.matmul(taps, kernel.reshape(-1, self.features))
+            y = operations.matmul(taps, kernel.reshape(-1, self.features))
         elif past and streaming(self):
-            y = ops.convolve(with_past(self, x, past), kernel, self.dilation)
+            y = operations.convolve(with_past(self, x, past), kernel, self.dilation)
         else:
-            y = ops.convolve(x, kernel, self.dilation, past)
+            y = operations.convolve(x, kernel, self.dilation, past)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y += bias[None, None].astype(x.dtype)
@@ -369,11 +381,11 @@ class DilatedCausalBlock(nn.Module):
         def convolve(name: str) -> jax.Array:
             z = CausalConv(
                 self.features, self.width, self.dilation, self.gated, name=name
-            )(x, delayed)
+            )(x, delayed, train=train)
             if conditioning is not None:
                 z += CausalConv(
                     self.features, 2, use_bias=False, name=f"{name}_conditioning"
-                )(conditioning, delayed_conditioning)
+                )(conditioning, delayed_conditioning, train=train)
             return checkpoint_name(z, CONVOLVED) if train else z
 
         if self.gated:
@@ -390,7 +402,9 @@ class DilatedCausalBlock(nn.Module):
             self.features,
             dtype=x.dtype,
             kernel_init=_SMALL,
-            dot_general=lambda x, kernel, *_, **__: ops.matmul(x, kernel),
+            dot_general=lambda x, kernel, *_, **__: ops.operations(train).matmul(
+                x, kernel
+            ),
             name="residual",
         )
         return x + residual(z)

@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
@@ -166,19 +167,25 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
             f"{about['package_version']}; this is {diccoser_jax.__version__}, which "
             f"reads formats up to {FORMAT_VERSION}. Upgrade it"
         )
-    network, config = _NETWORKS[about["network"]]
-    saved = SavedModel(
-        network(config(**about["config"])),
-        traverse_util.unflatten_dict(
-            {name: jnp.asarray(tensor) for name, tensor in tensors.items()}, sep="/"
-        ),
-        about["task"],
-        tuple(about["target_names"]),
-        about["window_seconds"],
-        about["temperature"],
-        about["card"],
-    )
-    _check(saved)
+    try:
+        network, config = _NETWORKS[about["network"]]
+        saved = SavedModel(
+            network(config(**about["config"])),
+            traverse_util.unflatten_dict(
+                {name: jnp.asarray(tensor) for name, tensor in tensors.items()}, sep="/"
+            ),
+            about["task"],
+            tuple(about["target_names"]),
+            about["window_seconds"],
+            about["temperature"],
+            about["card"],
+        )
+        _check(saved)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: damaged, or not a model of diccoser-jax: its metadata describe "
+            f"no network ({error!r})"
+        ) from error
     return saved
 
 
@@ -200,6 +207,38 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
     if not path.exists():
         raise ModelFileError(f"{path}: no such file or folder")
     return path
+
+
+def describe(saved: SavedModel) -> str:
+    """The card of a model, and what the file itself knows, as text for people."""
+    config = saved.model.config
+    sizes = [leaf.size for leaf in jax.tree.leaves(saved.variables["params"])]
+    network = getattr(config, "network", "cnn_lstm")
+    return "\n".join(
+        [
+            f"network: {network}, {config.frontend}, {sum(sizes):,} parameters",
+            f"{saved.task}: {', '.join(saved.target_names)}",
+            f"window of training: {saved.window_seconds:g} s",
+            f"temperature of the posteriors: {saved.temperature:.3f}",
+            *_lines(saved.card),
+        ]
+    )
+
+
+def _lines(card: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    for name, value in card.items():
+        title = indent + name.replace("_", " ")
+        if isinstance(value, Mapping):
+            yield f"{title}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{title}: {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_short, value)) if len(value) == 2 else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _read_metadata(content: bytes) -> tuple[str, str]:

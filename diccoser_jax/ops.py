@@ -5,13 +5,17 @@ gradient is twice as fast with time in the columns of its left side; everywhere,
 maximum need not split its gradient among equals, and dropout needs one bit or byte for
 each value instead of a random float. Each function computes what its plain formulation
 does (``tests/ops_test.py`` holds the two together). Where backends differ, one function
-holds both formulations. Gradients can be differentiated again in reverse mode; in
-forward mode (``jax.jvp``, ``jax.jacfwd``) the functions with a gradient of their own
-raise JAX's error of a ``custom_vjp``.
+holds both formulations.
+
+A gradient of its own, JAX can differentiate again in reverse mode, but not in forward
+mode (``jax.jvp``, ``jax.jacfwd``): there it raises the error of a ``custom_vjp``. So it
+is for training; `operations` has the same functions without it for inference.
 """
 
 import functools
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -222,7 +226,9 @@ def _max_pool_backward(size, index, gradient):
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def convolve_and_pool(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
+def convolve_and_pool(
+    x: jax.Array, kernel: jax.Array, size: int, own_gradients: bool = True
+) -> jax.Array:
     """``max_pool(convolve(x, kernel), size)``, for few inputs and many outputs.
 
     On CPU, the outputs of the convolution are never in memory all at once: each phase
@@ -232,6 +238,7 @@ def convolve_and_pool(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
       x: ``[batch, taps - 1 + time, inputs]``, time a multiple of ``size``.
       kernel: ``[taps, inputs, outputs]``.
       size: window and stride of the maximum.
+      own_gradients: made of functions that have them.
 
     Returns:
       ``[batch, time / size, outputs]``.
@@ -239,12 +246,16 @@ def convolve_and_pool(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
     Raises:
       ValueError: if time is no multiple of ``size``.
     """
+    parts = [convolve, max_pool, matmul, maximum]
+    if not own_gradients:
+        parts = [part.__wrapped__ for part in parts]
+    convolve_, max_pool_, matmul_, maximum_ = parts
     taps = kernel.shape[0]
     time = x.shape[1] - taps + 1
     _check_multiple(time, size)
 
     def at_once(x, kernel):
-        return max_pool(convolve(x, kernel), size)
+        return max_pool_(convolve_(x, kernel), size)
 
     def by_phases(x, kernel):
         rows = kernel.reshape(-1, kernel.shape[-1])
@@ -257,13 +268,39 @@ def convolve_and_pool(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
                 jnp.concatenate(shifted[phase : phase + taps], axis=-1)
                 for phase in range(size)
             )
-            return maximum(*(matmul(window, rows) for window in windows))[0]
+            return maximum_(*(matmul_(window, rows) for window in windows))[0]
 
         return lax.map(one, x)
 
     if size > _MOST_PHASES:
         return at_once(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=by_phases, default=at_once)
+
+
+class Operations(NamedTuple):
+    """What the layers are made of: the functions of these names, or their like."""
+
+    convolve: Callable[..., jax.Array]
+    convolve_and_pool: Callable[..., jax.Array]
+    matmul: Callable[..., jax.Array]
+    max_pool: Callable[..., jax.Array]
+
+
+def operations(train: bool) -> Operations:
+    """With gradients of their own, or with those of JAX.
+
+    Args:
+      train: the fast gradients; else those that forward mode can use, too. Of equal
+        maxima, not the first but each then gets its share.
+    """
+    if train:
+        return Operations(convolve, convolve_and_pool, matmul, max_pool)
+    return Operations(
+        convolve.__wrapped__,
+        functools.partial(convolve_and_pool, own_gradients=False),
+        matmul.__wrapped__,
+        max_pool.__wrapped__,
+    )
 
 
 def random_words(rng: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:

@@ -14,6 +14,9 @@ A stream of raw 16-bit samples at 16 kHz, one JSON line for each 40 ms:
   ffmpeg -v error -f alsa -i default -f s16le -ar 16000 -ac 1 - \
       | python -m diccoser_jax.predict --stream - --every=1
 
+What the model is, how good it was in tests, and what it must not be used for:
+  python -m diccoser_jax.predict --card
+
 WAV, FLAC, MP3, OGG and what else libsndfile reads, of any rate, length and number of
 channels; M4A, MP4 and WebM where ffmpeg is installed. Exit code: 0, 1 if any file could
 not be used, 2 for flags that make no sense, 130 after Ctrl-C (what was done is kept).
@@ -37,7 +40,7 @@ import soundfile
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from diccoser_jax import audio, compilation_cache, files, inference
+from diccoser_jax import audio, compilation_cache, files, inference, model_file
 from diccoser_jax.audio import FRAME_RATE_HZ, SAMPLE_RATE_HZ, AudioError
 from diccoser_jax.cnn_lstm import CnnLstm
 from diccoser_jax.inference import Prediction, Predictor
@@ -555,7 +558,9 @@ def main(argv: list[str]) -> None:
     failed = 0
     try:
         model = inference.load(values.checkpoint)
-        if values.stream:
+        if values.card:
+            print(model_file.describe(model.saved))
+        elif values.stream:
             for line in stream_lines(model, sys.stdin.buffer, values.every):
                 print(line, flush=True)
         else:
@@ -581,6 +586,10 @@ def _check_usage(names: list[str], values: flags.FlagValues) -> None:
     def refuse(reason: str) -> None:
         raise app.UsageError(reason, exitcode=2)
 
+    if values.card:
+        if names or values.stream:
+            refuse("--card goes alone.")
+        return
     if values.stream is None:
         if not names:
             refuse("Name audio files or folders, or --stream -.")
@@ -622,6 +631,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "every", None, "With --stream: seconds from line to line. Default: 0.04."
+    )
+    flags.DEFINE_bool(
+        "card",
+        False,
+        "Says what the model is: on what it was trained, how it was tested, its score "
+        "for each class, and what it must not be used for.",
     )
     compilation_cache.define_flag()
 

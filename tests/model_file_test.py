@@ -204,3 +204,33 @@ def test_a_pickle_is_not_executed(tmp_path):
     with pytest.raises(ModelFileError, match="damaged, or not a model"):
         model_file.load(path)
     assert not mark.exists()
+
+
+def test_a_card_for_people(path):
+    card = {
+        "trained_on": "all 10 speakers",
+        "scores": {"ua": {"mean": 0.61234, "std": None, "interval": [0.5, 0.7]}},
+        "recalls": {"anger": 0.9},
+    }
+    saved = dataclasses.replace(model_file.load(path), card=card)
+    lines = model_file.describe(saved).splitlines()
+    size = sum(leaf.size for leaf in jax.tree.leaves(variables_of(DICCOSER)["params"]))
+    assert lines[0] == f"network: diccoser_cs, raw, {size:,} parameters"
+    assert lines[1].startswith(f"{saved.task}: {saved.target_names[0]}, ")
+    assert lines[-8:] == [
+        "trained on: all 10 speakers",
+        "scores:",
+        "  ua:",
+        "    mean: 0.612",
+        "    std: None",
+        "    interval: 0.500 to 0.700",
+        "recalls:",
+        "  anger: 0.900",
+    ]
+
+
+@pytest.mark.parametrize("network", ["os.system", "flax.linen.Dense"])
+def test_names_in_a_file_choose_no_code(path, network):
+    change(path, network=network)
+    with pytest.raises(ModelFileError, match="damaged, or not a model"):
+        model_file.load(path)

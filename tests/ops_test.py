@@ -424,16 +424,26 @@ def test_batch_norm_saves_its_input_and_the_words_only():
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: ops.convolve(x, jnp.ones((2, 3, 4))),
-        lambda x: ops.matmul(x, jnp.ones((3, 4))),
-        lambda x: ops.maximum(x, -x),
-        lambda x: ops.max_pool(x, 5),
-        lambda x: ops.convolve_and_pool(x, jnp.ones((1, 3, 4)), 5),
-        lambda x: _dropout_norm_relu(x, jnp.ones(3), jnp.zeros(3), 0.5)[0],
+        lambda o, x: o.convolve(x, _random(2, 3, 4, seed=1), 2, 1),
+        lambda o, x: o.matmul(x, _random(3, 4, seed=1)),
+        lambda o, x: o.max_pool(x, 5),
+        lambda o, x: o.max_pool(x, 20),
+        lambda o, x: o.convolve_and_pool(x, _random(1, 3, 4, seed=1), 5),
+        lambda o, x: o.convolve_and_pool(x, _random(1, 3, 4, seed=1), 20),
     ],
-    ids=["convolve", "matmul", "maximum", "max_pool", "convolve_and_pool", "norm"],
+    ids=["convolve", "matmul", "max_pool", "reduce", "convolve_and_pool", "at_once"],
 )
-def test_forward_mode_raises(function):
-    x = _random(2, 20, 3)
+def test_forward_mode_is_for_inference(function):
+    x, tangent = _random(2, 20, 3), _random(2, 20, 3, seed=2)
+    training, inference = (
+        functools.partial(function, ops.operations(train)) for train in (True, False)
+    )
     with pytest.raises(TypeError, match=r"forward-mode autodiff .* custom_vjp"):
-        jax.jvp(function, (x,), (x,))
+        jax.jvp(training, (x,), (tangent,))
+    outputs, derivative = jax.jvp(inference, (x,), (tangent,))
+    expected, backward = jax.vjp(training, x)
+    _assert_close(outputs, expected)
+    weights = _random(*outputs.shape, seed=3)
+    _assert_close(
+        jnp.vdot(derivative, weights), jnp.vdot(backward(weights)[0], tangent)
+    )

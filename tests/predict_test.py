@@ -262,6 +262,28 @@ def test_a_file_knows_its_own_rate(model):
         model("x.wav", sample_rate_hz=16_000)
 
 
+def test_the_bundled_model_is_loaded_without_a_name(checkpoint, monkeypatch):
+    monkeypatch.setattr(inference, "BUNDLED", str(checkpoint / model_file.NAME))
+    assert diccoser_jax.load().names == NAMES
+
+
+def test_the_bundled_model_keeps_what_was_promised():
+    try:
+        path = inference.bundled()
+    except ModelFileError as error:
+        pytest.skip(str(error))
+    assert path.stat().st_size <= 4e6
+    saved = model_file.load(path)
+    card = saved.card
+    assert "RAVDESS" not in card["trained_on"].upper()
+    assert "cross-validation" in card["tested_by"]
+    assert set(card["recalls"]) == set(saved.target_names)
+    assert card["calibration_error"].keys() == {"before", "after"}
+    assert card["licence_of_the_data"]
+    assert card["not_for"]
+    assert "diccoser_jax.release" in card["command"]
+
+
 def test_without_a_bundled_model_the_error_says_so(monkeypatch):
     monkeypatch.setattr(inference, "BUNDLED", "nothing.safetensors")
     with pytest.raises(ModelFileError, match="no bundled model"):
@@ -503,13 +525,16 @@ def test_the_command_goes_on_after_a_bad_file_and_says_so(
         ([], {"stream": "-", "output": "x.csv"}, "without files and their flags"),
         ([], {"stream": "x"}, "only -, standard input"),
         (["x.wav"], {"every": 1.0}, "--every is for --stream"),
+        (["x.wav"], {"card": True}, "--card goes alone"),
         ([], {"stream": "-", "every": 0.05}, "not a positive multiple of 0.04"),
         ([], {"stream": "-", "every": 0.0}, "not a positive multiple of 0.04"),
     ],
 )
 def test_flags_that_make_no_sense(names, values, message):
     absent = dict.fromkeys(("stream", "every", "output", "plot", "embeddings"))
-    values = types.SimpleNamespace(**(absent | {"frames": False} | values))
+    values = types.SimpleNamespace(
+        **(absent | {"frames": False, "card": False} | values)
+    )
     with pytest.raises(app.UsageError, match=message) as raised:
         predict._check_usage(names, values)
     assert raised.value.exitcode == 2
