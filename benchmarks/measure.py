@@ -230,9 +230,7 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on, without what names the machine."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "accelerators": _accelerators(),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -244,6 +242,13 @@ def machine() -> dict[str, Any]:
             if key in os.environ
         },
     }
+
+
+def cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -8,7 +8,6 @@ On all cores: with how many streams they just keep up.
 """
 
 import contextlib
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -303,9 +302,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         results["many_streams"].append(result)
         measure.save(args.output, "streaming", results, argv)
-    cores = len(os.sched_getaffinity(0))
     table = report_capacity(results["many_streams"])
-    print(f"### Many streams, {cores} cores\n\n{table}")
+    print(f"### Many streams, {measure.cores()} cores\n\n{table}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 import concurrent.futures
 import functools
-import os
 
 import jax
 import numpy as np
 
-from benchmarks import ours, workloads
+from benchmarks import measure, ours, workloads
 from benchmarks.workloads import Workload
 from diccoser_jax import stream
 from diccoser_jax.audio import FRAME_SAMPLES
@@ -40,9 +39,7 @@ class Streams:
         leaves = jax.tree.leaves(self._carries)
         self.carry_bytes = sum(leaf.nbytes for leaf in leaves) / self._group
         self._heard = 0
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            len(os.sched_getaffinity(0))
-        )
+        self._threads = concurrent.futures.ThreadPoolExecutor(measure.cores())
 
     def serve(self, streams: int) -> np.ndarray:
         """The next 40 ms of so many streams, from the host's memory and back.

@@ -8,9 +8,19 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
-from benchmarks import contest, input_pipeline, measure, scaling, workloads
+from benchmarks import (
+    contest,
+    input_pipeline,
+    measure,
+    ours,
+    scaling,
+    streaming,
+    streams,
+    workloads,
+)
 
 FAKE = """
     import os, sys, threading, time
@@ -299,3 +309,70 @@ def test_a_whole_run_on_a_small_workload(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "### small, plain" in printed
     assert "times as fast as the fastest peer, plain_flax" in printed
+
+
+def test_streams_in_groups_say_what_whole_windows_say():
+    workload = workloads.SMALL
+    contestant = streams.build(workload)
+    for _ in range(workload.frames):
+        answers = contestant.serve(3 * workload.batch_size)
+    windows = ours.build(workload).infer()
+    # All groups hear the same.
+    np.testing.assert_allclose(answers, np.tile(windows, (3, 1)), atol=1e-5)
+    assert contestant.carry_bytes > 4 * workload.features
+    with pytest.raises(ValueError, match="3 streams are not groups of 2"):
+        contestant.serve(3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen on Linux only")
+def test_a_worker_keeps_to_its_cores_and_serves_streams():
+    with measure.Child("ours_streams", "small", timeout_s=120, cores=1) as child:
+        cores = os.sched_getaffinity(child.process.pid)
+        assert len(cores) == 1
+        child.call("build")
+        answer = child.call("serve", streams=4, rounds=3)
+        assert len(answer["seconds"]) == 3
+        assert min(answer["seconds"]) > 0
+    with pytest.raises(measure.ChildError, match="5000 cores are asked for"):
+        measure.Child("ours_streams", "small", cores=5000)
+
+
+def test_tables_of_streams():
+    def row(milliseconds, ratio):
+        seconds = measure.summary([milliseconds / 1000] * 3)
+        return {"seconds": seconds, "percentile_99": 0.002, "ratio_to_ours": ratio}
+
+    latency = {
+        "frontend": "raw",
+        "window_frames": 75,
+        "contestants": {
+            "ours_streams": row(0.25, 1.0),
+            "ours": row(5.0, 20.0),
+            "pytorch": {"reason": "ModuleNotFoundError"},
+        },
+    }
+    lines = streaming.report_latency([latency]).split("\n")
+    assert [cell.strip() for cell in lines[3].split("|")][1:-1] == [
+        *("the window again, this package", "raw", "75", "5.000", "2.000", "20.0")
+    ]
+    assert "pytorch: ModuleNotFoundError" in lines[4]
+    capacity = {
+        "frontend": "raw",
+        "group": 8,
+        "streams": 1200,
+        "mean_seconds": 0.0385,
+        "percentile_99": 0.041,
+        "carry_bytes": 46_080,
+        "resident_bytes": None,
+        "recomputed": [{"contestant": "ours", "streams": 3.25}],
+    }
+    lines = streaming.report_capacity([capacity]).split("\n")
+    assert [cell.strip() for cell in lines[2].split("|")][1:-1] == [
+        *("steps, groups of 8", "raw", "1,200", "38.5", "41.0", "45", measure.NOTHING)
+    ]
+    assert "| 3.2 |" in lines[3].replace("  ", "")
+
+
+def test_a_percentile_worked_by_hand():
+    assert streaming.percentile([0.0, 1.0], 99) == pytest.approx(0.99)
+    assert streaming.percentile(list(range(101)), 99) == 99
