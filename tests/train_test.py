@@ -533,12 +533,13 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
             yield batch
 
     monkeypatch.setattr(data, "train_batches", stopping)
+    handler = signal.getsignal(signal.SIGINT)
     for step in (3, 12):
         with pytest.raises(interrupt.Interrupted, match=f"Saved after step {step}"):
             train.train_and_evaluate(config, parts, classification, FOLD)
     found = train.train_and_evaluate(config, parts, classification, FOLD)
     assert not stops
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     for results in (expected, found):
         del results["seconds"], results["cost"]
     assert found == expected
