@@ -13,6 +13,7 @@ is for training; `operations` has the same functions without it for inference.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -248,7 +249,7 @@ def convolve_and_pool(
     """
     parts = [convolve, max_pool, matmul, maximum]
     if not own_gradients:
-        parts = [part.__wrapped__ for part in parts]
+        parts = [inspect.unwrap(part) for part in parts]
     convolve_, max_pool_, matmul_, maximum_ = parts
     taps = kernel.shape[0]
     time = x.shape[1] - taps + 1
@@ -296,10 +297,10 @@ def operations(train: bool) -> Operations:
     if train:
         return Operations(convolve, convolve_and_pool, matmul, max_pool)
     return Operations(
-        convolve.__wrapped__,
+        inspect.unwrap(convolve),
         functools.partial(convolve_and_pool, own_gradients=False),
-        matmul.__wrapped__,
-        max_pool.__wrapped__,
+        inspect.unwrap(matmul),
+        inspect.unwrap(max_pool),
     )
 
 
