@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import tempfile
 
-# For this process and for the commands that tests start. Most of the time of the tests
-# is compilation: they take what LLVM makes at once, and each program only once.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# For this process and for the commands that tests start: most of the time of the tests
+# is compilation, and each program is compiled only once. Not without optimisation
+# (JAX_DISABLE_MOST_OPTIMIZATIONS): XLA then makes programs whose gradients are NaN, as
+# tests/attribution_test.py shows with jaxlib 0.10.2.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="diccoser-jax-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name

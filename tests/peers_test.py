@@ -19,15 +19,6 @@ each_peer = pytest.mark.parametrize("peer", LIBRARIES)
 each_workload = pytest.mark.parametrize("name", WORKLOADS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _optimised():
-    """Programs as users run them: the others round more, and kinks come nearer."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def build(peer, workload):
     pytest.importorskip(LIBRARIES[peer])
     return importlib.import_module(f"benchmarks.peers.{peer}").build(workload)

@@ -490,7 +490,6 @@ def test_two_and_eight_devices_train_and_evaluate_as_one(tmp_path, classificatio
             env=os.environ
             | {
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # they divide the program
                 "JAX_PLATFORMS": "cpu",
             },
             check=True,
