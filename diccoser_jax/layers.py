@@ -141,10 +141,17 @@ class DelayLines:
             self._write = self._rows([end - due for due in self._due])
             # Starts again where all rings do, and so never overflows.
             time.value = end % math.lcm(*delays)
-            if max(self._due) == 1:  # A slice each is faster than one gather.
+            if max(self._due) == 1 and len(delays) > 1:
+                # A slice each is faster than one gather. But the last line is read with
+                # the first, before all that is written: see `__exit__`.
+                first_and_last = self._past.value[:, self._read[jnp.array([0, -1])]]
                 self._old = [
-                    jax.lax.dynamic_slice_in_dim(self._past.value, row, 1, axis=1)
-                    for row in self._read
+                    first_and_last[:, :1],
+                    *(
+                        jax.lax.dynamic_slice_in_dim(self._past.value, row, 1, axis=1)
+                        for row in self._read[1:-1]
+                    ),
+                    first_and_last[:, 1:],
                 ]
             else:
                 ends = np.cumsum(self._due)[:-1]

@@ -300,10 +300,6 @@ def test_the_cost_of_a_frame_is_not_that_of_the_past(frames):
     assert len(blocks) == 10
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="XLA copies the rings twice in a step of one frame: reads by slices",
-)
 def test_a_donated_carry_is_changed_in_place():
     """No other array of the size of the rings is ever made."""
     program = _compiled(500, 1).as_text()
