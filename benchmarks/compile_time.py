@@ -96,8 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--repetitions", type=int, default=3, help="pairs of processes (default: 3)"
     )
     args = parser.parse_args(argv)
-    if args.repetitions < 1:
-        parser.error(f"--repetitions={args.repetitions} must be at least 1.")
+    measure.check_positive(parser, args, "repetitions")
     results = []
     for workload in args.workloads:
         result = measure_one(

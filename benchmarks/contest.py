@@ -197,8 +197,7 @@ def main(
     args = parser.parse_args(argv)
     if args.repetitions < 7:
         parser.error(f"--repetitions={args.repetitions}: a median needs at least 7.")
-    if args.calls < 1:
-        parser.error(f"--calls={args.calls} must be at least 1.")
+    measure.check_positive(parser, args, "calls")
     results = []
     for workload in args.workloads:
         for setting in measure.settings_for_here(args.settings):

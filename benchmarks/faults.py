@@ -247,20 +247,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = measure.parser("faults", __doc__)
     parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of their moments")
-    parser.add_argument(
-        "--dataset",
-        default="synthetic",
-        help="of python -m data_prep.build (default: synthetic)",
-    )
-    parser.add_argument(
-        "--manual_dir",
-        default="",
-        metavar="DIR",
-        help="the corpus as it was published; none for the synthetic one",
-    )
+    measure.add_corpus(parser)
     args = parser.parse_args(argv)
-    if args.kills < 1:
-        parser.error(f"--kills={args.kills} must be at least 1.")
+    measure.check_positive(parser, args, "kills")
     with tempfile.TemporaryDirectory() as folder:
         config = small_config(
             args.dataset, args.manual_dir, pathlib.Path(folder) / "shards"

@@ -113,17 +113,7 @@ def report(dataset: str, result: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = measure.parser("input_pipeline", __doc__)
-    parser.add_argument(
-        "--dataset",
-        default="synthetic",
-        help="of python -m data_prep.build (default: synthetic)",
-    )
-    parser.add_argument(
-        "--manual_dir",
-        default="",
-        metavar="DIR",
-        help="the corpus as it was published; none for the synthetic one",
-    )
+    measure.add_corpus(parser)
     parser.add_argument(
         "--allow_partial",
         action="store_true",
@@ -139,9 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--repetitions", type=int, default=7, help="rounds (default: 7)"
     )
     args = parser.parse_args(argv)
-    for name in ("examples", "repetitions"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name}={getattr(args, name)} must be at least 1.")
+    measure.check_positive(parser, args, "examples", "repetitions")
     with tempfile.TemporaryDirectory() as data_dir:
         try:
             with measure.progress(f"{args.dataset}: shards are built"):

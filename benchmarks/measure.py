@@ -338,6 +338,30 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_corpus(made: argparse.ArgumentParser) -> None:
+    """The flags ``--dataset`` and ``--manual_dir``."""
+    made.add_argument(
+        "--dataset",
+        default="synthetic",
+        help="of python -m data_prep.build (default: synthetic)",
+    )
+    made.add_argument(
+        "--manual_dir",
+        default="",
+        metavar="DIR",
+        help="the corpus as it was published; none for the synthetic one",
+    )
+
+
+def check_positive(
+    made: argparse.ArgumentParser, args: argparse.Namespace, *names: str
+) -> None:
+    """Ends the command if one of these flags is less than 1."""
+    for name in names:
+        if getattr(args, name) < 1:
+            made.error(f"--{name}={getattr(args, name)} must be at least 1.")
+
+
 def add_workloads(made: argparse.ArgumentParser, default: str) -> None:
     """The flag ``--workloads``."""
     made.add_argument(

@@ -227,8 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="where to draw (default: benchmarks/scaling.png)",
     )
     args = parser.parse_args(argv)
-    if args.repetitions < 1:
-        parser.error(f"--repetitions={args.repetitions} must be at least 1.")
+    measure.check_positive(parser, args, "repetitions")
     # As `diccoser_jax.main` trains, where the platform knows it.
     (setting,) = measure.settings_for_here(["tuned"]) or ["plain"]
     environment = measure.SETTINGS[setting]

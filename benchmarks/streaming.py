@@ -271,9 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--rounds", type=int, default=7, help="of one stream (default: 7)"
     )
     args = parser.parse_args(argv)
-    for name in ("frames", "rounds"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name}={getattr(args, name)} must be at least 1.")
+    measure.check_positive(parser, args, "frames", "rounds")
     results: dict[str, Any] = {"one_stream": [], "many_streams": []}
     for frontend in args.frontends:
         for window in args.windows:
