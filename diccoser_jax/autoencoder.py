@@ -14,7 +14,6 @@ signal has gone through 64 channels at 25 Hz.
 
 import functools
 import itertools
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -32,7 +31,6 @@ from diccoser_jax import (
     distributed,
     evaluate,
     features,
-    files,
     layers,
     model_file,
     train,
@@ -118,15 +116,10 @@ def pretrain(
             f"autoencoder.frames_ahead={ahead} leaves the window of "
             f"{config.data.window_seconds} s."
         )
-    config_path = workdir / "config.json"
 
     def begin() -> None:
         workdir.mkdir(parents=True, exist_ok=True)
-        if config_path.exists():
-            before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
-            config_lib.check_same(config, before, str(config_path))
-        else:
-            files.replace(config_path, config.to_json(indent=2).encode())
+        config_lib.note(config, workdir / "config.json")
 
     distributed.on_first(begin)
     path = workdir / model_file.NAME
@@ -140,24 +133,18 @@ def pretrain(
         fold.train,
         objective=(VALUES * len(ahead), functools.partial(loss, frames_ahead=ahead)),
     )
-    eval_step = jax.jit(
-        train.on_devices_of(setup.shared, evaluate.eval_step),
-        in_shardings=(setup.replicated, setup.shared),
-    )
 
     def validate(state: train.TrainState) -> float:
-        losses, weights = [], []
-        for batch in data.eval_batches(
-            corpus,
-            fold.validation,
+        passed = evaluate.masked_pass(
+            setup.eval_step,
+            state,
+            corpus=corpus,
+            units=fold.validation,
             batch_size=config.train.batch_size,
             window_seconds=config.data.window_seconds,
-        ):
-            padded = data.pad_batch(data.arrays(batch), config.train.batch_size)
-            share = distributed.to_devices(distributed.share(padded), setup.shared)
-            _, error, sequences = eval_step(state, share)
-            losses.append(float(error))
-            weights.append(int(sequences))
+            sharding=setup.shared,
+        )
+        losses, weights = zip(*((loss, count) for _, _, loss, count in passed))
         return float(np.average(losses, weights=weights))
 
     state = setup.state

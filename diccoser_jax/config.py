@@ -2,9 +2,12 @@
 
 import difflib
 import json
+import pathlib
 from typing import Any
 
 import ml_collections
+
+from diccoser_jax import files
 
 
 class ConfigError(ValueError):
@@ -84,3 +87,22 @@ def check_same(
             f"{what} was made by another configuration. Use the same, or another "
             "--workdir. What differs:\n  " + "\n  ".join(differing)
         )
+
+
+def check_noted(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+    """Holds a configuration against the one in a file; raises as `check_same`."""
+    before = ml_collections.ConfigDict(json.loads(path.read_text()))
+    check_same(config, before, str(path))
+
+
+def note(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+    """Writes a configuration to a file, or holds it against the one that is there.
+
+    Raises:
+      ConfigError: as `check_same`.
+    """
+    if path.exists():
+        check_noted(config, path)
+    else:
+        content = json.dumps(json.loads(config.to_json()), indent=2) + "\n"
+        files.replace(path, content.encode())

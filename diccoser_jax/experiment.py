@@ -155,16 +155,12 @@ def _begin(
     config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> Iterator[dict[str, Any] | None]:
     """Holds the workdir, notes the configuration; the results, if they are there."""
-    config_path, results_path = workdir / "config.json", workdir / "results.json"
+    results_path = workdir / "results.json"
     with contextlib.ExitStack() as stack:
 
         def begin() -> None:
             stack.enter_context(lock.hold(workdir))
-            if config_path.exists():
-                before = ml_collections.ConfigDict(json.loads(config_path.read_text()))
-                config_lib.check_same(config, before, str(config_path))
-            else:
-                _write_json(config_path, json.loads(config.to_json()))
+            config_lib.note(config, workdir / "config.json")
 
         distributed.on_first(begin)
         yield report.read_results(results_path) if results_path.exists() else None

@@ -166,9 +166,7 @@ class Reproduction:
 
     def _finish(self, config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
         if (folder / "results.json").exists():
-            path = folder / "config.json"
-            before = ml_collections.ConfigDict(json.loads(path.read_text()))
-            config_lib.check_same(config, before, str(path))
+            config_lib.check_noted(config, folder / "config.json")
         else:
             print(f"Runs of {folder}", file=sys.stderr)
             experiment.run(config, folder, self.command)

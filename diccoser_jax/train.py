@@ -340,8 +340,8 @@ class Setup(NamedTuple):
       batches: the batches of an epoch, on the devices; from batch ``start`` on.
       reestimate: state and epoch to the state with the batch statistics of that
         epoch's first batches, without dropout, if the configuration asks for it.
+      eval_step: `evaluate.eval_step`.
       steps_per_epoch: how many batches an epoch has.
-      replicated: sharding of a state.
       shared: sharding of a batch.
     """
 
@@ -350,8 +350,8 @@ class Setup(NamedTuple):
     step: Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
     batches: Callable[..., Iterator[data.Batch]]
     reestimate: Callable[[TrainState, int], TrainState]
+    eval_step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]]
     steps_per_epoch: int
-    replicated: NamedSharding
     shared: NamedSharding
 
 
@@ -423,8 +423,10 @@ def set_up(
         step=lambda state, batch: jit_train_step(state, batch, step_rng),
         batches=batches,
         reestimate=reestimate,
+        eval_step=jax.jit(
+            on_devices_of(shared, evaluate.eval_step), in_shardings=(replicated, shared)
+        ),
         steps_per_epoch=steps_per_epoch,
-        replicated=replicated,
         shared=shared,
     )
 
@@ -488,10 +490,7 @@ def train_and_evaluate(
     state, steps_per_epoch = setup.state, setup.steps_per_epoch
     predict = functools.partial(
         evaluate.predict,
-        jax.jit(
-            on_devices_of(setup.shared, evaluate.eval_step),
-            in_shardings=(setup.replicated, setup.shared),
-        ),
+        setup.eval_step,
         corpus=corpus,
         batch_size=config.train.batch_size,
         window_seconds=config.data.window_seconds,
