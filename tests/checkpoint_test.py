@@ -1,11 +1,11 @@
 """Tests for `../diccoser_jax/checkpoint.py`."""
 
-import pathlib
 import pickle
 import shutil
 
 import jax
 import jax.numpy as jnp
+import malicious
 import numpy as np
 import pytest
 
@@ -210,24 +210,14 @@ def test_a_full_disk_leaves_the_checkpoints_that_are_there(small_disk):
     np.testing.assert_array_equal(state["noise"], big["noise"])
 
 
-class _Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
-
-
 def test_a_pickle_in_place_of_any_file_is_not_executed(saved, tmp_path):
     mark = tmp_path / "executed"
-    malicious = pickle.dumps(_Malicious(mark))
+    content = pickle.dumps(malicious.Pickle(mark))
     for path in _files(saved, 40):
-        path.write_bytes(malicious)
+        path.write_bytes(content)
     with _open(saved) as checkpoints:
         state, _ = checkpoints.restore_latest(like=_state(0))
     _assert_state(state, 30)
     assert not mark.exists()
-    pickle.loads(malicious)
+    pickle.loads(content)
     assert mark.exists()

@@ -15,19 +15,28 @@ from diccoser_jax import diccoser, layers
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 
-PARALLEL = [
-    pytest.param(
+
+def _small(name, **settings):
+    """A configuration to try, and its name."""
+    return pytest.param(
         DiccoserConfig(
             outputs=3,
             window_frames=5,
-            network=network,
-            frontend=frontend,
             features=8,
             local_stacks=2,
             local_dilations=(1, 3),
-            local_hop_samples=hops,
+            **settings,
         ),
-        id=f"{network}-{frontend}-{len(hops)}_local_networks",
+        id=name,
+    )
+
+
+PARALLEL = [
+    _small(
+        f"{network}-{frontend}-{len(hops)}_local_networks",
+        network=network,
+        frontend=frontend,
+        local_hop_samples=hops,
     )
     for network, frontend, hops in [
         ("diccoser", "raw", (160, 320, 640)),
@@ -37,22 +46,15 @@ PARALLEL = [
     ]
 ]
 VARIANTS = [
-    pytest.param(
-        DiccoserConfig(
-            outputs=3,
-            window_frames=5,
-            network=network,
-            frontend=frontend,
-            aggregation=aggregation,
-            features=8,
-            local_stacks=2,
-            local_dilations=(1, 3),
-            block=block,
-            local_conditioning=conditioning,
-        ),
-        id="-".join(
+    _small(
+        "-".join(
             [network, frontend, aggregation, block] + conditioning * ["conditioned"]
         ),
+        network=network,
+        frontend=frontend,
+        aggregation=aggregation,
+        block=block,
+        local_conditioning=conditioning,
     )
     for network, frontend, aggregation, block, conditioning in [
         *itertools.product(

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import tiny
 
 from benchmarks import faults
 from configs import default
@@ -34,13 +35,7 @@ _TIMEOUT_SECONDS = 120
 def config(data_dir, classification):
     """Small; saves at every chance, logs every step."""
     del classification  # whose shards are there now
-    config = faults.small_config("synthetic", "", data_dir)
-    config.model.features, config.model.local_stacks = 8, 1
-    config.data.window_seconds = 2.0
-    config.train.max_epochs = 2
-    config.train.batch_stats_batches = 2
-    config.train.checkpoint_every_seconds = 0.0
-    return config
+    return tiny.config(data_dir, checkpoint_every_seconds=0.0)
 
 
 class Pair:

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import tiny
 
 from benchmarks import faults
 
@@ -22,13 +23,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(data_dir):
     """A network so small that its process takes longer to start than to train."""
-    config = faults.small_config("synthetic", "", data_dir)
-    config.model.features, config.model.local_stacks = 8, 1
-    config.data.window_seconds = 2.0
-    config.train.max_epochs = 2
-    config.train.batch_stats_batches = 2
-    config.train.checkpoint_every_seconds = 0.1
-    return config
+    return tiny.config(data_dir, checkpoint_every_seconds=0.1)
 
 
 @pytest.fixture(scope="module")

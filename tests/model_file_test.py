@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import pathlib
 import pickle
 
 import jax
 import jax.numpy as jnp
+import malicious
 import numpy as np
 import pytest
 import safetensors
@@ -188,19 +188,9 @@ def test_weights_that_are_not_finite_are_not_saved(path):
     assert path.read_bytes() == before
 
 
-class _Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
-
-
 def test_a_pickle_is_not_executed(tmp_path):
     mark, path = tmp_path / "executed", tmp_path / model_file.NAME
-    path.write_bytes(pickle.dumps(_Malicious(mark)))
+    path.write_bytes(pickle.dumps(malicious.Pickle(mark)))
     with pytest.raises(ModelFileError, match="damaged, or not a model"):
         model_file.load(path)
     assert not mark.exists()

@@ -1,8 +1,8 @@
 """Tests for `../diccoser_jax/predictions.py`."""
 
-import pathlib
 import pickle
 
+import malicious
 import numpy as np
 import pytest
 
@@ -65,22 +65,12 @@ def test_damage_is_named(tmp_path):
         predictions.load(path)
 
 
-class _Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return pathlib.Path.touch, (self._path,)
-
-
 def test_a_pickle_is_not_executed(tmp_path):
     mark, path = tmp_path / "executed", tmp_path / "predictions.npz"
-    path.write_bytes(pickle.dumps(_Malicious(mark)))
+    path.write_bytes(pickle.dumps(malicious.Pickle(mark)))
     with pytest.raises(ValueError, match="does not hold predictions"):
         predictions.load(path)
-    array = np.array([_Malicious(mark)], dtype=object)
+    array = np.array([malicious.Pickle(mark)], dtype=object)
     np.savez(path, recordings=array)
     with pytest.raises(ValueError, match="does not hold predictions"):
         predictions.load(path)
