@@ -10,13 +10,13 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import corpus, digests
+from data_prep import beam, corpus, digests
 from data_prep.continuous import continuous_dataset_builder
 from data_prep.crema_d import crema_d_dataset_builder
 from data_prep.emodb import emodb_dataset_builder
@@ -47,6 +47,11 @@ BUILDERS: Mapping[str, type[corpus.CorpusBuilder]] = {
 }
 
 
+# Beside the shards, on their file system.
+_ASIDE = "incomplete"
+_REPLACED = f"{_ASIDE}.replaced"
+
+
 def build(
     dataset: str,
     manual_dir: str | os.PathLike[str],
@@ -56,15 +61,16 @@ def build(
     allow_partial: bool = False,
     num_shards: int | None = None,
     progress: bool = True,
+    beam_options: Sequence[str] = (),
     **options: Any,
 ) -> pathlib.Path:
     """Returns the folder of the shards of ``dataset``, which it builds if need be.
 
     Shards are reused if they were made from the same files with the same options, or if
     ``manual_dir`` is '' and they were made with the same options, and if not a byte of
-    them has changed since. All files are checked before shards are written or replaced,
-    and an interrupted build leaves none behind. Of several processes that need the same
-    shards one builds, and the others wait.
+    them has changed since. New ones are made beside old ones, which they replace when
+    they are whole: a build that fails or is interrupted changes nothing. Of several
+    processes that need the same shards one builds, and the others wait.
 
     Args:
       dataset: a key of ``BUILDERS``, with the name of a configuration after a slash
@@ -76,6 +82,8 @@ def build(
         the shards and all reports made from them say so.
       num_shards: files for each split; None for as many as hold 64 MiB each.
       progress: whether to draw progress bars.
+      beam_options: of Apache Beam, which then reads the files and writes the shards:
+        ['runner=DirectRunner']. The records are the same.
       **options: further options of the builder; see ``corpus.CorpusBuilder``.
 
     Returns:
@@ -83,71 +91,77 @@ def build(
 
     Raises:
       corpus.CorpusError: the dataset is unknown, or the corpus cannot be used; the
-        message names the file, what was found and what was expected.
+        message names the file, what was found and what was expected. Or Beam does not
+        take its options, or is not installed.
       OSError: the shards cannot be written.
     """
     builder_class, config = _find(dataset)
+    parallel_map = beam.Workers(beam_options).map if beam_options else None
     root = pathlib.Path(data_dir).expanduser().absolute() / builder_class.name
     shards = root / config / str(builder_class.VERSION)
     # Where nobody can write, nobody builds.
     read_only = shards.exists() and not os.access(shards.parent, os.W_OK)
     with contextlib.nullcontext() if read_only else lock.hold(shards.parent, wait=True):
-        existed, reason = shards.exists(), ""
-        if (shards / "dataset_info.json").exists() and (
-            reason := digests.damage(shards)
-        ):
-            if not os.fspath(manual_dir) and builder_class.file_suffixes:
+        reuse_only = not os.fspath(manual_dir) and bool(builder_class.file_suffixes)
+        reason = "they are missing or incomplete"
+        if (shards / "dataset_info.json").exists():
+            reason = digests.damage(shards)
+            if reason and reuse_only:
                 raise corpus.CorpusError(
                     f"{reason}; name manual_dir to rebuild the shards"
                 )
-            shutil.rmtree(shards)  # TFDS reads the description of what it replaces.
         builder = create_builder(
             dataset,
             manual_dir,
-            data_dir,
+            data_dir if reuse_only else shards.parent / _ASIDE,
             on_bad_file=on_bad_file,
             allow_partial=allow_partial,
             num_shards=num_shards,
             progress=progress,
+            parallel_map=parallel_map,
             **options,
         )
         reason = reason or _reason_to_build(
-            builder, shards, manual_dir, on_bad_file, allow_partial, num_shards
+            builder, shards, reuse_only, on_bad_file, allow_partial, num_shards
         )
         if not reason:
             logging.info("Reusing the shards in %s", shards)
             return shards
-        if existed:
+        if shards.exists():
             logging.warning("Rebuilding %s: %s.", shards, reason)
         _build(builder, shards)
     return shards
 
 
 def _build(builder: corpus.CorpusBuilder, shards: pathlib.Path) -> None:
-    for leftover in shards.parent.glob("incomplete.*"):
-        shutil.rmtree(leftover)
-    builder.check()
-    # Named so that the next build removes it, should this one be killed.
-    nothing_downloaded = shards.parent / "incomplete.downloads"
+    """Builds aside, then swaps; the next build removes what a kill leaves."""
+    _clean_up(shards)
     try:
+        builder.check()
         with _quiet_tfds():
             builder.download_and_prepare(
-                download_dir=nothing_downloaded,
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False,
-                    # Replaces shards that are stale or without their description.
-                    download_mode=tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS,
-                ),
+                download_dir=shards.parent / f"{_ASIDE}.downloads",  # there are none
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
+        built = pathlib.Path(builder.data_path)
+        _check_complete(built)
+        digests.write(built)
+        if shards.exists():
+            shards.rename(shards.parent / _REPLACED)
+        built.rename(shards)
     except RuntimeError as error:  # of ArrayRecord's writer
-        raise OSError(
-            f"{shards} cannot be written, and nothing is left of the attempt: {error}"
-        ) from error
+        left = "what was there is as it was" if shards.exists() else "nothing is left"
+        raise OSError(f"{shards} cannot be written, and {left}: {error}") from error
     finally:
-        for leftover in shards.parent.glob("incomplete.*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    _check_complete(shards)
-    digests.write(shards)
+        _clean_up(shards, ignore_errors=True)
+
+
+def _clean_up(shards: pathlib.Path, *, ignore_errors: bool = False) -> None:
+    """Removes what a build leaves; in the middle of the swap, the old ones return."""
+    if (shards.parent / _REPLACED).exists() and not shards.exists():
+        (shards.parent / _REPLACED).rename(shards)
+    for leftover in shards.parent.glob(f"{_ASIDE}*"):
+        shutil.rmtree(leftover, ignore_errors=ignore_errors)
 
 
 def _check_complete(shards: pathlib.Path) -> None:
@@ -243,22 +257,14 @@ def _quiet_tfds() -> Iterator[None]:
 def _reason_to_build(
     builder: corpus.CorpusBuilder,
     shards: pathlib.Path,
-    manual_dir: str | os.PathLike[str],
+    reuse_only: bool,
     on_bad_file: str,
     allow_partial: bool,
     num_shards: int | None,
 ) -> str:
-    """Says why the shards that are there, if any, will not do; '' if they will."""
-    if not (shards / "dataset_info.json").exists():
-        return "they are missing or incomplete"
-    if damaged := digests.damage(shards):
-        if not os.fspath(manual_dir) and builder.file_suffixes:
-            raise corpus.CorpusError(
-                f"{damaged}; name manual_dir to rebuild the shards"
-            )
-        return damaged
+    """Says why the shards that are there will not do; '' if they will."""
     stored = tfds.builder_from_directory(shards).info
-    if not os.fspath(manual_dir) and builder.file_suffixes:
+    if reuse_only:
         if stored.metadata["options"] != builder.options:
             raise corpus.CorpusError(
                 f"the shards in {shards} were made with {stored.metadata['options']}, "
@@ -290,6 +296,7 @@ def main(argv: list[str]) -> None:
             on_bad_file=args.on_bad_file,
             allow_partial=args.allow_partial,
             num_shards=args.num_shards,
+            beam_options=args.beam_options,
         )
     except (corpus.CorpusError, OSError) as error:
         sys.exit(f"Error: {error}")
@@ -311,4 +318,13 @@ if __name__ == "__main__":
         "allow_partial", False, "Use a corpus whose counts are other than documented."
     )
     flags.DEFINE_integer("num_shards", None, "Files for each split.")
+    flags.DEFINE_list(
+        "beam_options",
+        [],
+        "Options of Apache Beam's pipelines, separated by commas, with which its "
+        "workers check the files and write the shards. On this machine: "
+        "runner=DirectRunner,direct_running_mode=multi_processing,"
+        "direct_num_workers=0. Workers on others must see both folders under the same "
+        "names, and have this package.",
+    )
     app.run(main)

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import pathlib
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,6 +35,13 @@ _SHARD_BYTES = 64 << 20
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au")
 _MOST_NAMES_IN_A_WARNING = 20
+
+
+# Of a function, some items, and a new folder for what comes of them on its way: the
+# function of each item, as it is after a way through JSON.
+ParallelMap = Callable[
+    [Callable[[Any], Any], Sequence[Any], pathlib.Path], Sequence[Any]
+]
 
 
 class CorpusError(ValueError):
@@ -106,6 +114,7 @@ class CorpusBuilder(
         delay_seconds: float = 0.0,
         num_shards: int | None = None,
         progress: bool = False,
+        parallel_map: ParallelMap | None = None,
         **kwargs: Any,
     ):
         """Prepares to build, and reads no file yet.
@@ -123,6 +132,8 @@ class CorpusBuilder(
             recording, for which no label is left, is cut off.
           num_shards: files for each split; None for as many as hold 64 MiB each.
           progress: whether to draw progress bars.
+          parallel_map: reads files and writes shards elsewhere, by a copy of this
+            builder; None does so here, in turn.
           **kwargs: ``data_dir`` and ``config``, as in TFDS.
         """
         if on_bad_file not in ("raise", "skip"):
@@ -137,6 +148,8 @@ class CorpusBuilder(
         self._allow_partial = allow_partial
         self._num_shards = num_shards
         self._progress = progress
+        self._parallel_map = parallel_map
+        self._bar = tqdm.tqdm(disable=True)
         self._units: dict[str, list[Recording]] = {}
         self._skipped: list[dict[str, str]] = []
         self._warnings: list[str] = []
@@ -223,23 +236,23 @@ class CorpusBuilder(
         }
         counts["class"].update(dict.fromkeys(self.class_names, 0))
         units: dict[str, list[Recording]] = {}
-        same_sound: dict[bytes, list[Recording]] = {}
+        same_sound: dict[str, list[Recording]] = {}
         seconds = 0.0
-        for recording in tqdm.tqdm(
-            recordings, f"checking {self.name}", unit="file", disable=not self._progress
+        for (samples, sound, fault), recording in zip(
+            self._listen_to(recordings), recordings
         ):
             with self.bad_file(recording.path or pathlib.Path(recording.id)):
-                waveform = self.waveform(recording)
+                if fault:
+                    raise CorpusError(fault)
                 if self.dimension_names:
-                    recording = self._fit_track(recording, len(waveform))
-                sound = hashlib.blake2b(np.ascontiguousarray(waveform).data).digest()
+                    recording = self._fit_track(recording, samples)
                 same_sound.setdefault(sound, []).append(recording)
-                seconds += len(waveform) / audio.SAMPLE_RATE_HZ
-                self._lengths[recording.id] = len(waveform)
+                seconds += samples / audio.SAMPLE_RATE_HZ
+                self._lengths[recording.id] = samples
                 units.setdefault(recording.unit, []).append(recording)
                 counts["speaker"][recording.speaker] += 1
                 if self.class_names:
-                    counts["class"][recording.label] += 1
+                    counts["class"][str(recording.label)] += 1
         if not units:
             reasons = [bad["reason"] for bad in self._skipped]
             raise CorpusError(
@@ -276,6 +289,29 @@ class CorpusBuilder(
             self.info.metadata["dimension_names"] = list(self.dimension_names)
         else:
             self.info.metadata["class_names"] = list(self.class_names)
+
+    def _listen_to(
+        self, recordings: Sequence[Recording]
+    ) -> Iterable[tuple[int, str, str]]:
+        """`_listen` to each of them."""
+        if self._parallel_map:
+            return self._parallel_map(self._listen, recordings, self._results("heard"))
+        bar = tqdm.tqdm(
+            recordings, f"checking {self.name}", unit="file", disable=not self._progress
+        )
+        return map(self._listen, bar)
+
+    def _listen(self, recording: Recording) -> tuple[int, str, str]:
+        """The samples and a hash of a recording, or why it cannot be used."""
+        try:
+            waveform = np.ascontiguousarray(self.waveform(recording))
+        except (audio.AudioError, CorpusError) as error:
+            return 0, "", str(error)
+        return len(waveform), hashlib.blake2b(waveform.data).hexdigest(), ""
+
+    def _results(self, name: str) -> pathlib.Path:
+        """A folder beside the shards that will be."""
+        return pathlib.Path(self.data_path).parent / f"incomplete.{name}"
 
     @contextlib.contextmanager
     def bad_file(self, path: pathlib.Path) -> Iterator[None]:
@@ -328,31 +364,82 @@ class CorpusBuilder(
             metadata=tfds.core.MetadataDict(),
         )
 
+    def _download_and_prepare(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig | None = None,
+    ) -> None:
+        if not self._parallel_map:
+            super()._download_and_prepare(dl_manager, download_config)
+            return
+        # Given a runner of Beam, TFDS would start a pipeline for each split, which
+        # writes those before once more, and in most splits there is one shard only.
+        shards, templates = {}, {}
+        for name, parts in self._checked_shards().items():
+            templates[name] = self._get_filename_template(name)
+            shards[name] = [
+                (
+                    templates[name].sharded_filepath(
+                        shard_index=i, num_shards=len(parts)
+                    ),
+                    part,
+                )
+                for i, part in enumerate(parts)
+            ]
+        lengths = iter(
+            self._parallel_map(
+                self._write_shard,
+                [shard for group in shards.values() for shard in group],
+                self._results("written"),
+            )
+        )
+        self.info.set_splits(
+            tfds.core.SplitDict(
+                tfds.core.SplitInfo(
+                    name=name,
+                    shard_lengths=[next(lengths) for _ in group],
+                    num_bytes=sum(path.stat().length for path, _ in group),
+                    filename_template=templates[name],
+                )
+                for name, group in shards.items()
+            )
+        )
+
+    def _write_shard(
+        self, shard: tuple[tfds.core.Path, Sequence[tuple[Recording, slice]]]
+    ) -> int:
+        """Writes a file of records, and returns how many."""
+        path, windows = shard
+        serialised = (
+            (key, self.info.features.serialize_example(example))
+            for key, example in self._generate_examples(windows)
+        )
+        # Elsewhere, it may be done twice at the same time. TFDS removes such leftovers.
+        unfinished = path.parent / f"incomplete.{uuid.uuid4().hex}.{path.name}"
+        self._example_writer().write(unfinished, serialised)
+        unfinished.replace(path)
+        return len(windows)
+
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Iterator[tuple[str, dict[str, Any]]]]]]:
         # Not a GeneratorBasedBuilder: that one needs memory for a whole split, and
         # TensorFlow once the split exceeds 1 GB.
         del dl_manager  # Every corpus is placed by hand: most need an agreement.
-        if not self._units:
-            self.check()
-        splits = self._splits()
-        bar = tqdm.tqdm(
+        splits = self._checked_shards()
+        self._bar = tqdm.tqdm(
             desc=f"writing {self.name}",
-            total=sum(map(len, splits.values())),
+            total=sum(len(part) for parts in splits.values() for part in parts),
             unit="record",
             disable=not self._progress,
         )
         return {
-            name: [
-                functools.partial(self._generate_examples, part, bar)
-                for part in self._shards(windows)
-            ]
-            for name, windows in splits.items()
+            name: [functools.partial(self._generate_examples, part) for part in parts]
+            for name, parts in splits.items()
         }
 
     def _generate_examples(
-        self, windows: Iterable[tuple[Recording, slice]], bar: tqdm.tqdm
+        self, windows: Iterable[tuple[Recording, slice]]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for recording, window in windows:
             if self._samples[0] is not recording:
@@ -373,9 +460,15 @@ class CorpusBuilder(
                 )
                 example["labels"] = recording.label[rows]
             yield f"{recording.id}@{window.start}", example
-            bar.update()
-        if bar.n == bar.total:
-            bar.close()
+            self._bar.update()
+        if self._bar.n == self._bar.total:
+            self._bar.close()
+
+    def _checked_shards(self) -> dict[str, list[Sequence[tuple[Recording, slice]]]]:
+        """The records of each file of each split."""
+        if not self._units:
+            self.check()
+        return {name: self._shards(windows) for name, windows in self._splits().items()}
 
     def _splits(self) -> dict[str, list[tuple[Recording, slice]]]:
         """Maps each split to its records: a recording and a span of samples."""

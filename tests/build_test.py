@@ -1,20 +1,26 @@
 """Tests for `../data_prep/build.py`."""
 
 import concurrent.futures
+import contextlib
 import os
 import pathlib
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import commands
+import malicious
 import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
 from data_prep import build, corpus, digests
+from diccoser_jax import data
 
 NAMES = ("03a01Wa", "03a01Nc", "16b10Lb", "16b10Td")
 
@@ -135,12 +141,12 @@ def test_a_killed_build_leaves_nothing_that_the_next_one_does_not_remove(
     command += [f"--manual_dir={emodb}", f"--data_dir={data_dir}", "--allow_partial"]
     process = subprocess.Popen(command, cwd=commands.ROOT, stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        if list(data_dir.glob("emodb/incomplete.*/*speaker03*")):
+        if list(data_dir.glob("emodb/incomplete/**/*speaker03*")):
             process.kill()
             break
         time.sleep(0.002)
     assert process.wait() == -signal.SIGKILL
-    assert list(data_dir.glob("emodb/incomplete.*"))
+    assert list(data_dir.glob("emodb/incomplete*"))
     assert not (data_dir / "emodb/1.0.0").exists()
     shards = make(emodb, data_dir)
     assert visible(data_dir / "emodb") == ["1.0.0"]
@@ -204,6 +210,74 @@ def test_a_full_disk_leaves_nothing_of_a_build(emodb, small_disk):
     rest.unlink()
     shards = make(emodb, data_dir)
     assert digests.damage(shards) == ""
+
+
+def test_a_rebuild_that_finds_no_room_leaves_the_old_shards(emodb, small_disk):
+    data_dir, rest = small_disk / "shards", small_disk / "rest"
+    written = times(make(emodb, data_dir))
+    write(emodb / "03a02Wc.wav", seed=9)
+    rest.write_bytes(bytes(shutil.disk_usage(small_disk).free - (100 << 10)))
+    with pytest.raises(OSError, match=r"cannot be written, and what was there is as"):
+        make(emodb, data_dir)
+    assert visible(data_dir / "emodb") == ["1.0.0"]
+    assert times(make("", data_dir)) == written
+    rest.unlink()
+    assert metadata(make(emodb, data_dir))["counts"]["split"]["speaker03"] == 3
+
+
+def test_a_build_that_was_killed_while_it_swapped_loses_nothing(emodb, data_dir):
+    shards = make(emodb, data_dir)
+    written = times(shards)
+    shards.rename(shards.parent / "incomplete.replaced")
+    (emodb / "03a02Wc.wav").write_bytes(b"RIFF")  # No new ones can be made.
+    with pytest.raises(corpus.CorpusError, match="cannot be decoded"):
+        make(emodb, data_dir)
+    assert times(make("", data_dir)) == written
+
+
+def test_a_pickle_in_place_of_shards_is_not_executed(emodb, data_dir, tmp_path):
+    """Neither where its SHA-256 gives it away, nor where that was written anew."""
+    shards, mark = make(emodb, data_dir), tmp_path / "executed"
+    content = pickle.dumps(malicious.Pickle(mark))
+    for path in list(shards.iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(corpus.CorpusError, match=rf"{path.name} (has|is)"):
+            make("", data_dir)
+        if path.name != digests.NAME:
+            digests.write(shards)
+            with contextlib.suppress(Exception):  # TFDS's; none, by a file unread.
+                opened = data.Corpus(make("", data_dir))
+                source = opened.source(("speaker03", "speaker16"), evaluation=False)
+                assert [source[i]["id"] for i in range(len(source))]
+        path.write_bytes(whole)
+        digests.write(shards)
+    make("", data_dir)
+    assert not mark.exists()
+    pickle.loads(content)
+    assert mark.exists()
+
+
+def test_the_memory_of_a_build_does_not_grow_with_the_corpus(tmp_path):
+    """Only with the records of a shard: 64 MiB unless somebody asks for more."""
+    takes = [f"03a0{t}{e}{c}" for t in (1, 2) for e in "WLEAFTN" for c in "abcd"]
+    sound = 0.1 * np.random.default_rng(0).normal(size=80_000)  # 160 kB in a record
+
+    def peak_bytes(recordings, num_shards):
+        folder = tmp_path / f"{recordings}-{num_shards}"
+        folder.mkdir()
+        for i, name in enumerate(takes[:recordings]):
+            soundfile.write(folder / f"{name}.wav", np.roll(sound, i), 16_000)
+        tracemalloc.start()
+        make(folder, folder / "shards", num_shards=num_shards)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(1, 1)  # what is imported, cached and compiled once
+    few, many = peak_bytes(12, 3), peak_bytes(48, 12)
+    assert few < 1.1 * many < 1.2 * few
+    assert peak_bytes(48, 1) > 3 * few
 
 
 def test_shards_on_a_disk_that_cannot_be_written_are_used(emodb, small_disk):

@@ -103,6 +103,8 @@ class Builder(corpus.CorpusBuilder):
         # Neighbouring rows are often of one file, which may last for hours.
         self._read = functools.lru_cache(maxsize=1)(audio.read)
         super().__init__(manual_dir=manual_dir, **kwargs)
+        # A copy in another process, which TFDS makes from this, reads the table, too.
+        self._original_state["manual_dir"] = self._table or ""
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:
