@@ -12,9 +12,9 @@ signal has gone through 64 channels at 25 Hz.
     variables = autoencoder.transfer(path, variables)              # or a first guess
 """
 
+import contextlib
 import functools
 import itertools
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -32,14 +32,13 @@ from diccoser_jax import (
     evaluate,
     features,
     layers,
+    lock,
     model_file,
     train,
 )
 from diccoser_jax.audio import FRAME_SAMPLES
-from diccoser_jax.checkpoint import Checkpoints
 from diccoser_jax.config import ConfigError
 from diccoser_jax.folds import Fold
-from diccoser_jax.log import Log
 
 _OUTPUT = "output"  # the layer that a classifier does not share
 # Log-mel values of one 25 Hz frame: two frames at 50 Hz.
@@ -95,16 +94,17 @@ def pretrain(
     """Trains on the speech of a fold's training units, and on no label.
 
     ``config.model``, ``config.optimizer``, ``config.augmentation`` and ``config.train``
-    hold, but for ``config.autoencoder.max_epochs``. The epoch with the smallest loss on
-    the validation units is kept. Goes on from the latest checkpoint; a finished run is
-    not repeated.
+    hold, but that it goes through ``config.autoencoder.max_epochs``, all of them. The
+    epoch with the smallest loss on the validation units is kept. Goes on where it
+    stopped, as `train.fit` does; a finished run is not repeated.
 
     Returns:
       ``model.safetensors`` in ``workdir``: a model whose outputs are log-mel values.
 
     Raises:
       ConfigError: if settings do not fit, or ``workdir`` has others.
-      FloatingPointError: if the loss is not finite.
+      InUseError: if another process is at work in ``workdir``.
+      Exception: as `train.fit`.
     """
     ahead = tuple(config.autoencoder.frames_ahead)
     if not ahead or min(ahead) < 0 or len(set(ahead)) < len(ahead):
@@ -117,16 +117,29 @@ def pretrain(
             f"{config.data.window_seconds} s."
         )
 
-    def begin() -> None:
-        workdir.mkdir(parents=True, exist_ok=True)
-        config_lib.note(config, workdir / "config.json")
-
-    distributed.on_first(begin)
     path = workdir / model_file.NAME
-    if path.exists():
-        return path
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(lock.hold(workdir))
+            config_lib.note(config, workdir / "config.json")
+
+        distributed.on_first(begin)
+        if not path.exists():
+            _pretrain(config, path, corpus, fold, ahead)
+    return path
+
+
+def _pretrain(
+    config: ml_collections.ConfigDict,
+    path: pathlib.Path,
+    corpus: data.Corpus,
+    fold: Fold,
+    ahead: tuple[int, ...],
+) -> None:
     config = config.copy_and_resolve_references()
     config.train.max_epochs = config.autoencoder.max_epochs
+    config.train.patience_epochs = config.autoencoder.max_epochs
     setup = train.set_up(
         config,
         corpus,
@@ -134,7 +147,7 @@ def pretrain(
         objective=(VALUES * len(ahead), functools.partial(loss, frames_ahead=ahead)),
     )
 
-    def validate(state: train.TrainState) -> float:
+    def validate(state: train.TrainState) -> tuple[float, float]:
         passed = evaluate.masked_pass(
             setup.eval_step,
             state,
@@ -145,42 +158,12 @@ def pretrain(
             sharding=setup.shared,
         )
         losses, weights = zip(*((loss, count) for _, _, loss, count in passed))
-        return float(np.average(losses, weights=weights))
+        error = float(np.average(losses, weights=weights))
+        return error, -error
 
-    state = setup.state
-    with Checkpoints(
-        workdir / "checkpoints",
-        config,
-        corpus.metadata["fingerprint"],
-        config.train.checkpoint_every_seconds,
-    ) as checkpoints:
-        done: dict[str, Any] = {"epoch": 0, "best": math.inf, "best_step": 0}
-        if restored := checkpoints.restore_latest(like=state):
-            state, done = restored
-        with Log(
-            workdir if distributed.is_first() else None,
-            step=int(state.step),
-            total_steps=setup.steps_per_epoch * config.train.max_epochs,
-            steps_per_line=config.train.log_every_steps,
-            score_name="score",
-        ) as log:
-            for epoch in range(done["epoch"] + 1, config.train.max_epochs + 1):
-                for batch in setup.batches(epoch):
-                    state, step_metrics = setup.step(state, batch)
-                    log.train(epoch, float(step_metrics["loss"]))
-                state = setup.reestimate(state, epoch)
-                error = validate(state)
-                if not math.isfinite(error):
-                    raise FloatingPointError(
-                        f"The loss of the autoencoder in {workdir} is {error} after "
-                        f"epoch {epoch}. A smaller optimizer.learning_rate may help."
-                    )
-                done["epoch"] = epoch
-                if error < done["best"]:
-                    done |= {"best": error, "best_step": log.step}
-                log.validation(epoch, error, -error, -done["best"])
-                checkpoints.save(log.step, state, done, best_step=done["best_step"])
-        state = checkpoints.restore(done["best_step"], like=state)
+    state, progress = train.fit(
+        config, path.parent, corpus, setup, validate, score_name="score"
+    )
     save = functools.partial(
         model_file.save,
         path,
@@ -197,12 +180,11 @@ def pretrain(
         card={
             "trained_on": f"{config.data.dataset}: {', '.join(fold.train)}; no labels",
             "chosen_on": ", ".join(fold.validation),
-            "validation_loss_bel": done["best"],
+            "validation_loss_bel": -progress.best_score,
             "seed": config.seed,
         },
     )
     distributed.on_first(save)
-    return path
 
 
 def represent(

@@ -452,52 +452,38 @@ class Progress:
     losses: list[float] = dataclasses.field(default_factory=list)
 
 
-def train_and_evaluate(
+def fit(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
     corpus: data.Corpus,
-    fold: Fold,
-) -> dict[str, Any]:
-    """Trains on a fold, keeps the epoch that validates best, and tests that one.
+    setup: Setup,
+    validate: Callable[[TrainState], tuple[float, float]],
+    score_name: str,
+) -> tuple[TrainState, Progress]:
+    """Trains epoch by epoch until none is better, and goes back to the best.
 
     Goes on from the latest checkpoint in ``workdir``, if there is one, and ends as if
-    it had never stopped. The test units are read once, after the last epoch, and decide
-    nothing.
+    it had never stopped.
 
     Args:
-      config: as in ``configs/default.py``.
-      workdir: gets ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, and
-        ``predictions.npz``, the answers for the test units, and ``model.safetensors``,
-        the network of the best epoch for `diccoser_jax.load`.
-      corpus: prepared shards.
-      fold: units to train, validate and test on.
+      config: ``config.train`` says how long, and how often it is saved.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events.
+      corpus: what ``setup`` reads.
+      setup: of `set_up`; its state is consumed.
+      validate: the loss, and the score, of which more is better, of a state.
+      score_name: for the progress bar.
 
     Returns:
-      JSON-able: the scores of `evaluate.score` on the test units, their ``loss``,
-      ``temperature`` (of classification, fitted on the validation units),
-      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``cost`` and
-      ``parameters``.
+      The state of the best epoch, and how the run went.
 
     Raises:
-      FloatingPointError: if the loss is not finite; names the step and the last
+      FloatingPointError: if a loss is not finite; names the step and the last
         checkpoint.
-      ConfigError: if settings do not fit the corpus or the devices, or not the
-        checkpoints that are there.
+      ConfigError: if the checkpoints that are there are of another configuration.
       CheckpointError: if one cannot be written.
       Interrupted: on Ctrl-C or SIGTERM while it trains, after a checkpoint.
     """
-    setup = set_up(config, corpus, fold.train)
     state, steps_per_epoch = setup.state, setup.steps_per_epoch
-    predict = functools.partial(
-        evaluate.predict,
-        setup.eval_step,
-        corpus=corpus,
-        batch_size=config.train.batch_size,
-        window_seconds=config.data.window_seconds,
-        sharding=setup.shared,
-    )
-    score = functools.partial(evaluate.score, names=corpus.target_names)
-
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -520,7 +506,7 @@ def train_and_evaluate(
                 losses=progress.losses,
                 total_steps=steps_per_epoch * config.train.max_epochs,
                 steps_per_line=config.train.log_every_steps,
-                score_name="UA" if corpus.task == "classification" else "CCC",
+                score_name=score_name,
             )
         )
         stop = stack.enter_context(interrupt.Deferred())
@@ -564,18 +550,69 @@ def train_and_evaluate(
             log.train(epoch, _finite(previous, "training", log, checkpoints))
 
             state = setup.reestimate(state, epoch)
-            rows, validation_loss = predict(state, units=fold.validation)
-            _finite(validation_loss, "validation", log, checkpoints)
-            validation_score = score(rows)["score"]
+            loss, score = validate(state)
+            _finite(loss, "validation", log, checkpoints)
             progress.epoch = epoch
-            if validation_score > progress.best_score:
-                progress.best_epoch, progress.best_score = epoch, validation_score
-            log.validation(
-                epoch, validation_loss, validation_score, progress.best_score
-            )
+            if score > progress.best_score:
+                progress.best_epoch, progress.best_score = epoch, score
+            log.validation(epoch, loss, score, progress.best_score)
             save()
 
-        state = checkpoints.restore(progress.best_epoch * steps_per_epoch, like=state)
+        best = checkpoints.restore(progress.best_epoch * steps_per_epoch, like=state)
+        return best, progress
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    corpus: data.Corpus,
+    fold: Fold,
+) -> dict[str, Any]:
+    """Trains on a fold, keeps the epoch that validates best, and tests that one.
+
+    The test units are read once, after the last epoch, and decide nothing.
+
+    Args:
+      config: as in ``configs/default.py``.
+      workdir: as in `fit`; gets ``predictions.npz``, too, the answers for the test
+        units, and ``model.safetensors``, the network of the best epoch for
+        `diccoser_jax.load`.
+      corpus: prepared shards.
+      fold: units to train, validate and test on.
+
+    Returns:
+      JSON-able: the scores of `evaluate.score` on the test units, their ``loss``,
+      ``temperature`` (of classification, fitted on the validation units),
+      ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``cost`` and
+      ``parameters``.
+
+    Raises:
+      ConfigError: if settings do not fit the corpus or the devices.
+      Exception: as `fit`.
+    """
+    setup = set_up(config, corpus, fold.train)
+    predict = functools.partial(
+        evaluate.predict,
+        setup.eval_step,
+        corpus=corpus,
+        batch_size=config.train.batch_size,
+        window_seconds=config.data.window_seconds,
+        sharding=setup.shared,
+    )
+    score = functools.partial(evaluate.score, names=corpus.target_names)
+
+    def validate(state: TrainState) -> tuple[float, float]:
+        rows, loss = predict(state, units=fold.validation)
+        return loss, score(rows)["score"]
+
+    state, progress = fit(
+        config,
+        workdir,
+        corpus,
+        setup,
+        validate,
+        score_name="UA" if corpus.task == "classification" else "CCC",
+    )
     results: dict[str, Any] = {}
     if corpus.task == "classification":
         rows, _ = predict(state, units=fold.validation)

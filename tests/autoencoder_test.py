@@ -1,6 +1,7 @@
 """Tests for `../diccoser_jax/autoencoder.py`."""
 
 import json
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,15 @@ import numpy as np
 import pytest
 
 import configs.demo
-from diccoser_jax import autoencoder, data, features, layers, model_file
+from diccoser_jax import (
+    autoencoder,
+    data,
+    features,
+    interrupt,
+    layers,
+    lock,
+    model_file,
+)
 from diccoser_jax import train as train_lib
 from diccoser_jax.config import ConfigError
 from diccoser_jax.folds import Fold
@@ -105,26 +114,30 @@ def test_no_label_is_read(config, classification, tmp_path, monkeypatch, pretrai
 def test_it_goes_on_where_it_stopped(
     config, classification, tmp_path, monkeypatch, pretrained
 ):
-    set_up = train_lib.set_up
+    """Stopped in two epochs, once by each signal: bit for bit as without a stop."""
+    real, steps_per_epoch = data.train_batches, 80 // config.train.batch_size
+    stops = {(1, 2): signal.SIGTERM, (3, 1): signal.SIGINT}
 
-    def failing(*args, **kwargs):
-        setup = set_up(*args, **kwargs)
+    def stopping(*arguments, epoch, start, **settings):
+        batches = real(*arguments, epoch=epoch, start=start, **settings)
+        for i, batch in enumerate(batches, start):
+            if number := stops.pop((epoch, i), None):
+                signal.raise_signal(number)
+            yield batch
 
-        def batches(epoch):
-            if epoch == 3:
-                raise KeyboardInterrupt
-            return setup.batches(epoch)
-
-        return setup._replace(batches=batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train_lib, "set_up", failing)
-        with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(data, "train_batches", stopping)
+    for step in (3, 2 * steps_per_epoch + 2):
+        with pytest.raises(interrupt.Interrupted, match=f"Saved after step {step}"):
             autoencoder.pretrain(config, tmp_path, classification, FOLD)
     path = autoencoder.pretrain(config, tmp_path, classification, FOLD)
-    leaves = [jax.tree.leaves(model_file.load(p).variables) for p in (pretrained, path)]
-    for a, b in zip(*leaves):
-        np.testing.assert_array_equal(a, b)
+    assert not stops
+    for name in (path.name, "metrics.jsonl"):
+        assert (tmp_path / name).read_bytes() == pretrained.with_name(name).read_bytes()
+
+
+def test_one_process_at_a_time(config, classification, tmp_path):
+    with lock.hold(tmp_path), pytest.raises(lock.InUseError):
+        autoencoder.pretrain(config, tmp_path, classification, FOLD)
 
 
 def test_representations_are_moments_of_the_frames_that_sound(
