@@ -32,6 +32,8 @@ from diccoser_jax.config import ConfigError
 
 State = TypeVar("State")
 
+_NEVER_SECONDS = 10**10  # more than clocks jump, from 1970 to today for instance
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or read; names it, the cause, the way out."""
@@ -80,6 +82,7 @@ class Checkpoints:
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy,
+                async_options=_async_options(),
                 cleanup_tmp_directories=True,  # what killed runs did not finish
             ),
         )
@@ -272,6 +275,19 @@ class Checkpoints:
             f"{self._manager.directory}: a checkpoint cannot {what}: {cause[:500]}. "
             f"Whole are those of steps {whole}; the same command goes on from there."
         )
+
+
+def _async_options() -> ocp.AsyncOptions:
+    """Options by which no change of the clock ends a write in the background.
+
+    Orbax measures timeouts by ``time.time``. In one process there is nobody to wait
+    for; among several, one may never answer, and the timeouts stay.
+    """
+    if jax.process_count() > 1:
+        return ocp.AsyncOptions()
+    return ocp.AsyncOptions(
+        timeout_secs=_NEVER_SECONDS, create_directories_asynchronously=False
+    )
 
 
 def _structure(state: State) -> str:

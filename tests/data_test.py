@@ -3,6 +3,7 @@
 import itertools
 import shutil
 
+import grain
 import numpy as np
 import pytest
 
@@ -23,6 +24,10 @@ def _train_batches(corpus, **overrides):
         "epoch": 1,
     }
     return list(data.train_batches(corpus, UNITS, **(settings | overrides)))
+
+
+def _eval_batches(corpus):
+    return list(data.eval_batches(corpus, UNITS, batch_size=7, window_seconds=2.0))
 
 
 def _equal(a, b):
@@ -51,6 +56,18 @@ def test_batches_depend_on_seed_and_epoch_and_on_nothing_else(classification):
     assert _equal(batches, _train_batches(classification))
     assert not _equal(batches, _train_batches(classification, epoch=2))
     assert not _equal(batches, _train_batches(classification, seed=1))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_batches_do_not_depend_on_the_threads_that_read(
+    classification, monkeypatch, threads
+):
+    expected = _train_batches(classification), _eval_batches(classification)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)
+    monkeypatch.setattr(data, "_READ_OPTIONS", options)
+    found = _train_batches(classification), _eval_batches(classification)
+    assert _equal(found[0], expected[0])
+    assert _equal(found[1], expected[1])
 
 
 def test_an_epoch_can_go_on_in_its_middle(classification):

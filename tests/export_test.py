@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
+import malicious
 import numpy as np
 import pytest
 import safetensors
@@ -228,3 +230,14 @@ def test_the_bundled_model_is_the_default(monkeypatch):
     monkeypatch.setattr(inference, "BUNDLED", "nothing.safetensors")
     with pytest.raises(model_file.ModelFileError, match="no bundled model"):
         inference.bundled()
+
+
+def test_a_pickle_in_place_of_a_program_is_not_executed(tmp_path):
+    """What reads programs is JAX: `ELSEWHERE` shows how."""
+    mark = tmp_path / "executed"
+    content = pickle.dumps(malicious.Pickle(mark))
+    with pytest.raises(Exception, match=r"."):
+        jax.export.deserialize(bytearray(content))
+    assert not mark.exists()
+    pickle.loads(content)
+    assert mark.exists()

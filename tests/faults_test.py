@@ -1,7 +1,10 @@
 """Tests for `../benchmarks/faults.py`: runs that are killed, and end all the same."""
 
+import itertools
+import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -104,3 +107,65 @@ def test_signals_end_a_run_by_codes_of_their_own(whole, config, cache, tmp_path)
     assert process.returncode == 0, said
     expected, found = map(faults.fingerprint, (whole, workdir))
     assert faults.differences(expected, found) == []
+
+
+def _work(config, workdir, cache, target):
+    """The exit code of a process that runs `faults.work`, after a fault began."""
+    context = faults.Killer(config, cache)._context
+    process = context.Process(target=target, args=(config, workdir, cache))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _work_while_the_clock_jumps(config, workdir, cache):
+    """Each look at the clock finds it years before or after the last one."""
+    real, signs = time.time_ns, itertools.cycle((1, -1))
+    time.time_ns = lambda: real() + next(signs) * 10**17
+    time.time = lambda: time.time_ns() / 1e9
+    faults.work(config, workdir, cache)
+
+
+def test_a_clock_that_jumps_changes_nothing(whole, config, cache, tmp_path):
+    """Neither what comes out, nor how long it took, nor when it was saved."""
+    seldom = config.copy_and_resolve_references()
+    seldom.train.checkpoint_every_seconds = 1e6
+    workdir, begun = tmp_path / "run", time.monotonic()
+    assert _work(seldom, workdir, cache, _work_while_the_clock_jumps) == 0
+    passed = time.monotonic() - begun
+    results = json.loads((workdir / "results.json").read_text())
+    assert 0 < results["seconds"] < passed
+    # At the ends of both epochs; by that clock, one would have been due at each step.
+    steps = {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert steps == {"24", "48"}
+    expected, found = map(faults.fingerprint, (whole, workdir))
+    assert set(faults.differences(expected, found)) <= {"results.json"}
+    for fingerprint in (expected, found):
+        del fingerprint["results.json"]["config"]["train"]["checkpoint_every_seconds"]
+    assert found == expected
+
+
+def _work_on_a_full_disk(config, workdir, cache):
+    """The larger files of the report have no room; everything else has."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_ROOM_BYTES, _ROOM_BYTES))
+    faults.work(config, workdir, cache)
+
+
+_ROOM_BYTES = 300_000
+
+
+def test_a_report_that_finds_no_room_is_written_by_the_next_run(
+    whole, config, cache, tmp_path
+):
+    workdir = tmp_path / "run"
+    assert _work(config, workdir, cache, _work_on_a_full_disk) == 1
+    said = (tmp_path / "run.log").read_text().splitlines()[-1]
+    assert said == f"OSError: [Errno 27] File too large: '{workdir / 'report.html'}'"
+    assert not (workdir / "report.html").exists()
+    results = (workdir / "results.json").read_bytes()
+    assert _work(config, workdir, cache, faults.work) == 0
+    assert (workdir / "report.html").stat().st_size > _ROOM_BYTES
+    assert (workdir / "results.json").read_bytes() == results
+    expected, found = map(faults.fingerprint, (whole, workdir))
+    assert faults.differences(expected, found) == []
+    assert not list(workdir.glob("*.tmp"))
