@@ -33,6 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation.crop_seconds = 0.0  # up to so much off each end
     config.augmentation.speed_percent = 0.0  # up to so much faster or slower
     config.augmentation.gain_decibel = 0.0  # up to so much louder or quieter
+    config.augmentation.equaliser_decibel = 0.0  # likewise each octave by itself
+    config.augmentation.mask_seconds = 0.0  # up to so much is silenced
 
     config.folds = ml_collections.ConfigDict()
     config.folds.plan = "balanced"  # in_order, leave_one_out, split_fold, explicit
@@ -66,6 +68,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.microbatches = 1  # parts of a batch, one after the other: less memory
     config.train.max_epochs = 40
     config.train.patience_epochs = 20  # stop so long after the best validation score
+    # Then train anew, for as many epochs as were best, on training and validation
+    # units, and test that network: more speakers for twice the time.
+    config.train.refit = False
     config.train.log_every_steps = 10
     # Also saved after each epoch; what a kill costs is at most about this.
     config.train.checkpoint_every_seconds = 120.0
@@ -121,6 +126,8 @@ def use_recipe(config: ml_collections.ConfigDict, recipe: str) -> None:
         config.augmentation.crop_seconds = 0.0
         config.augmentation.speed_percent = 0.0
         config.augmentation.gain_decibel = 0.0
+        config.augmentation.equaliser_decibel = 0.0
+        config.augmentation.mask_seconds = 0.0
         config.model.answer_seconds = 0.04
         config.train.frame_loss_weight = 0.0
         config.train.average_decay = 0.0

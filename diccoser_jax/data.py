@@ -11,6 +11,7 @@ from typing import Any
 
 import grain
 import numpy as np
+import scipy.signal
 import soxr
 import tensorflow_datasets as tfds
 
@@ -127,12 +128,18 @@ class Augmentation:
         frame, and learns not to care how long the silence before it is.
       speed_percent: played faster or slower by up to so much, as a record is: pitch,
         formants and tempo change together, as if others spoke.
+      equaliser_decibel: each octave louder or quieter by up to so much, by itself, as
+        another room, microphone or voice makes it.
+      mask_seconds: a stretch of up to so much is silenced, but never more than a
+        quarter of what is left.
       gain_decibel: louder or quieter by up to so much, clipped to [-1, 1].
     """
 
     reverse_probability: float = 0.0
     crop_seconds: float = 0.0
     speed_percent: float = 0.0
+    equaliser_decibel: float = 0.0
+    mask_seconds: float = 0.0
     gain_decibel: float = 0.0
 
     def __post_init__(self):
@@ -141,11 +148,10 @@ class Augmentation:
                 f"augmentation.reverse_probability={self.reverse_probability} is not "
                 "in [0, 1]."
             )
-        for name in ("crop_seconds", "speed_percent", "gain_decibel"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"augmentation.{name}={getattr(self, name)} is negative."
-                )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value < 0:
+                raise ConfigError(f"augmentation.{field.name}={value} is negative.")
         if self.speed_percent > 50:
             raise ConfigError(
                 f"augmentation.speed_percent={self.speed_percent} is more than 50, "
@@ -162,8 +168,34 @@ class Augmentation:
         if self.speed_percent:
             speed = 1 + rng.uniform(-self.speed_percent, self.speed_percent) / 100
             audio = soxr.resample(audio, speed * SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, "LQ")
+        if self.equaliser_decibel:
+            audio = _equalise(audio, self.equaliser_decibel, rng)
+        if self.mask_seconds:
+            longest = min(self.mask_seconds * SAMPLE_RATE_HZ, len(audio) / 4)
+            samples = int(longest * rng.random())
+            start = rng.integers(len(audio) - samples + 1)
+            audio = audio.copy()
+            audio[start : start + samples] = 0
         gain = 10 ** (rng.uniform(-self.gain_decibel, self.gain_decibel) / 20)
         return np.clip(np.float32(gain) * audio, -1, 1)
+
+
+# Where the gain of an equaliser is drawn, an octave from one to the next; straight
+# between them.
+_EQUALISER_HZ = (0, 62.5, 125, 250, 500, 1000, 2000, 4000, SAMPLE_RATE_HZ / 2)
+_EQUALISER_TAPS = 255  # 16 ms: tells 62.5 Hz apart, and delays nothing
+
+
+def _equalise(
+    audio: np.ndarray, decibel: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Filters by a random curve of up to ``± decibel``, without a shift in time."""
+    gains = 10 ** (rng.uniform(-decibel, decibel, len(_EQUALISER_HZ)) / 20)
+    taps = scipy.signal.firwin2(
+        _EQUALISER_TAPS, _EQUALISER_HZ, gains, fs=SAMPLE_RATE_HZ
+    )
+    full = scipy.signal.oaconvolve(audio, taps.astype(np.float32))
+    return full[_EQUALISER_TAPS // 2 :][: len(audio)]
 
 
 class _Classification(grain.transforms.RandomMap):

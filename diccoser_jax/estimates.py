@@ -125,6 +125,9 @@ def run_seconds(config: ml_collections.ConfigDict, size: Size) -> float:
     trained = size.train_windows * (folds - 2) / folds
     heard = size.test_windows / folds  # of validation
     again = config.train.batch_stats_batches * config.train.batch_size
+    if config.train.refit:  # and then on what validated, too
+        trained += trained + size.train_windows / folds
+        again *= 2
     epoch = (_BACKWARD * trained + heard + again) * work / MULTIPLY_ADDS_PER_SECOND
     return _RUN_SECONDS + config.train.max_epochs * (epoch + _EPOCH_SECONDS)
 

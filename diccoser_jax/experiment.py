@@ -302,10 +302,11 @@ def protocol(
     """
     metadata = corpus.metadata
     plan = _describe_plan(config.folds)
+    anew = "; trained anew on train and validation" if config.train.refit else ""
     classification = corpus.task == "classification"
     return {
         "id": f"{config.data.dataset} {metadata['fingerprint'][:12]}; {plan}; "
-        f"fold {config.fold}",
+        f"fold {config.fold}{anew}",
         "corpus": corpus.name,
         "task": corpus.task,
         "class_names" if classification else "dimension_names": list(

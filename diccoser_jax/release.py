@@ -23,7 +23,6 @@ import jax
 import ml_collections
 import numpy as np
 import scipy.special
-import tqdm
 from absl import app, flags, logging
 
 from configs import default
@@ -84,7 +83,7 @@ def release(
         temperature = float(np.exp(np.mean(np.log(temperatures))))
     card = make_card(results, answers) | {"licence_of_the_data": licence}
     card |= {"not_for": NOT_FOR, "command": command}
-    model, variables = train_on_all(config, corpus)
+    model, variables = train_on_all(config, workdir / "release", corpus)
     model_file.save(
         output,
         model,
@@ -99,31 +98,20 @@ def release(
 
 
 def train_on_all(
-    config: ml_collections.ConfigDict, corpus: data.Corpus
+    config: ml_collections.ConfigDict, folder: pathlib.Path, corpus: data.Corpus
 ) -> tuple[Any, Any]:
-    """Trains on every speaker for all epochs.
+    """Trains on every speaker for all epochs; goes on where it was interrupted.
 
     Returns:
       The network and its variables.
 
     Raises:
       FloatingPointError: if the loss becomes NaN or infinite.
+      Interrupted: on Ctrl-C or SIGTERM, after a checkpoint in ``folder``.
     """
     setup = train.set_up(config, corpus, sorted(corpus.metadata["units"]))
-    state, epochs = setup.state, config.train.max_epochs
-    bar = tqdm.tqdm(total=epochs * setup.steps_per_epoch, unit="step", desc="training")
-    for epoch in range(1, epochs + 1):
-        for batch in setup.batches(epoch):
-            state, step_metrics = setup.step(state, batch)
-            bar.update()
-        loss = float(step_metrics["loss"])
-        bar.set_postfix(loss=f"{loss:.3f}")
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"The training loss is {loss} after epoch {epoch}."
-            )
-    bar.close()
-    state = setup.reestimate(state, epochs)
+    folder.mkdir(exist_ok=True)
+    state, _ = train.fit(config, folder, corpus, setup)
     return setup.model, jax.device_get(state.variables)
 
 

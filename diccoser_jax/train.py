@@ -457,8 +457,10 @@ def fit(
     workdir: pathlib.Path,
     corpus: data.Corpus,
     setup: Setup,
-    validate: Callable[[TrainState], tuple[float, float]],
-    score_name: str,
+    validate: Callable[[TrainState], tuple[float, float]] | None = None,
+    *,
+    epochs: int | None = None,
+    score_name: str = "score",
 ) -> tuple[TrainState, Progress]:
     """Trains epoch by epoch until none is better, and goes back to the best.
 
@@ -470,7 +472,9 @@ def fit(
       workdir: gets ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events.
       corpus: what ``setup`` reads.
       setup: of `set_up`; its state is consumed.
-      validate: the loss, and the score, of which more is better, of a state.
+      validate: the loss, and the score, of which more is better, of a state; None: the
+        last epoch is the best.
+      epochs: at most so many; None: ``config.train.max_epochs``.
       score_name: for the progress bar.
 
     Returns:
@@ -484,6 +488,7 @@ def fit(
       Interrupted: on Ctrl-C or SIGTERM while it trains, after a checkpoint.
     """
     state, steps_per_epoch = setup.state, setup.steps_per_epoch
+    epochs = config.train.max_epochs if epochs is None else epochs
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -504,7 +509,7 @@ def fit(
                 workdir if distributed.is_first() else None,
                 step=int(state.step),
                 losses=progress.losses,
-                total_steps=steps_per_epoch * config.train.max_epochs,
+                total_steps=steps_per_epoch * epochs,
                 steps_per_line=config.train.log_every_steps,
                 score_name=score_name,
             )
@@ -530,7 +535,7 @@ def fit(
                 raise interrupt.Interrupted(f"Saved after step {log.step}.")
 
         while (
-            progress.epoch < config.train.max_epochs
+            progress.epoch < epochs
             and progress.epoch - progress.best_epoch < config.train.patience_epochs
         ):
             epoch = progress.epoch + 1
@@ -550,12 +555,15 @@ def fit(
             log.train(epoch, _finite(previous, "training", log, checkpoints))
 
             state = setup.reestimate(state, epoch)
-            loss, score = validate(state)
-            _finite(loss, "validation", log, checkpoints)
             progress.epoch = epoch
-            if score > progress.best_score:
-                progress.best_epoch, progress.best_score = epoch, score
-            log.validation(epoch, loss, score, progress.best_score)
+            if validate is None:
+                progress.best_epoch = epoch
+            else:
+                loss, score = validate(state)
+                _finite(loss, "validation", log, checkpoints)
+                if score > progress.best_score:
+                    progress.best_epoch, progress.best_score = epoch, score
+                log.validation(epoch, loss, score, progress.best_score)
             save()
 
         best = checkpoints.restore(progress.best_epoch * steps_per_epoch, like=state)
@@ -570,19 +578,22 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains on a fold, keeps the epoch that validates best, and tests that one.
 
-    The test units are read once, after the last epoch, and decide nothing.
+    With ``config.train.refit``, what is tested is a network that was trained anew, for
+    as many epochs, on the training and the validation units. The test units are read
+    once, after the last epoch, and decide nothing.
 
     Args:
       config: as in ``configs/default.py``.
-      workdir: as in `fit`; gets ``predictions.npz``, too, the answers for the test
-        units, and ``model.safetensors``, the network of the best epoch for
-        `diccoser_jax.load`.
+      workdir: as in `fit`, as is its folder ``refit`` for a second training; gets
+        ``predictions.npz``, too, the answers for the test units, and
+        ``model.safetensors``, the network that was tested, for `diccoser_jax.load`.
       corpus: prepared shards.
       fold: units to train, validate and test on.
 
     Returns:
       JSON-able: the scores of `evaluate.score` on the test units, their ``loss``,
-      ``temperature`` (of classification, fitted on the validation units),
+      ``temperature`` (of classification, fitted on the validation units, of which the
+      network that is asked has not learnt),
       ``validation_score``, ``best_epoch``, ``epochs``, ``seconds``, ``cost`` and
       ``parameters``.
 
@@ -617,6 +628,16 @@ def train_and_evaluate(
     if corpus.task == "classification":
         rows, _ = predict(state, units=fold.validation)
         results["temperature"] = calibration.fit_temperature(rows.outputs, rows.targets)
+    learnt_from = fold.train
+    seconds, cpu_seconds = progress.seconds, progress.cpu_seconds
+    if config.train.refit:
+        learnt_from = (*fold.train, *fold.validation)
+        setup = set_up(config, corpus, learnt_from)
+        distributed.on_first(lambda: (workdir / "refit").mkdir(exist_ok=True))
+        state, again = fit(
+            config, workdir / "refit", corpus, setup, epochs=progress.best_epoch
+        )
+        seconds, cpu_seconds = seconds + again.seconds, cpu_seconds + again.cpu_seconds
     save_model = functools.partial(
         model_file.save,
         workdir / model_file.NAME,
@@ -627,7 +648,7 @@ def train_and_evaluate(
         window_seconds=config.data.window_seconds,
         temperature=results.get("temperature", 1.0),
         card={
-            "trained_on": f"{config.data.dataset}: {', '.join(fold.train)}",
+            "trained_on": f"{config.data.dataset}: {', '.join(learnt_from)}",
             "chosen_on": ", ".join(fold.validation),
             "validation_score": progress.best_score,
             "seed": config.seed,
@@ -647,10 +668,10 @@ def train_and_evaluate(
         "validation_score": progress.best_score,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
-        "seconds": progress.seconds,
+        "seconds": seconds,
         "cost": {
-            "wall_seconds": progress.seconds,
-            "cpu_seconds": progress.cpu_seconds,
+            "wall_seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "peak_memory_bytes": _peak_memory_bytes(),
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         },

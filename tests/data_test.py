@@ -150,6 +150,44 @@ def test_speed_changes_pitch_and_length_together():
     assert 1180 < max(pitches) <= 1200.5
 
 
+def test_an_equaliser_changes_octaves_within_its_bounds_and_shifts_nothing():
+    rng = np.random.default_rng(0)
+    augment = data.Augmentation(equaliser_decibel=6.0)
+    impulse = np.zeros(1001, np.float32)
+    impulse[500] = 0.1
+    curves = []
+    for _ in range(100):
+        out = augment(impulse, rng)
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out, out[::-1], atol=1e-7)
+        hertz = np.fft.rfftfreq(1 << 14, 1 / 16_000)
+        gains = np.abs(np.fft.rfft(out, 1 << 14)) / 0.1
+        curves.append(20 * np.log10(np.interp([250, 1000, 4000], hertz, gains)))
+    curves = np.array(curves)
+    assert np.all(np.abs(curves) < 6.2)
+    assert np.all(curves.min(axis=0) < -5)
+    assert np.all(curves.max(axis=0) > 5)
+    # Each octave has a gain of its own.
+    assert np.abs(np.corrcoef(curves.T)[np.triu_indices(3, 1)]).max() < 0.4
+
+
+def test_one_stretch_is_silenced_and_all_else_is_kept():
+    rng = np.random.default_rng(0)
+    augment = data.Augmentation(mask_seconds=0.25)
+    ramp = np.linspace(0.1, 0.2, 32_000, dtype=np.float32)
+    silenced = []
+    for _ in range(100):
+        out = augment(ramp, rng)
+        (zeros,) = np.nonzero(out == 0)
+        np.testing.assert_array_equal(np.delete(out, zeros), np.delete(ramp, zeros))
+        if len(zeros):
+            assert zeros[-1] - zeros[0] == len(zeros) - 1
+        silenced.append(len(zeros))
+    assert 3800 < max(silenced) <= 4000
+    assert min(silenced) < 200
+    assert np.count_nonzero(augment(ramp[:100], rng)) >= 75
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

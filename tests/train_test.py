@@ -17,7 +17,7 @@ import optax
 import pytest
 
 from configs import default
-from diccoser_jax import data, evaluate, interrupt, layers, losses, train
+from diccoser_jax import data, evaluate, interrupt, layers, losses, model_file, train
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.config import ConfigError
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
@@ -514,26 +514,30 @@ def test_two_and_eight_devices_train_and_evaluate_as_one(tmp_path, classificatio
 
 
 def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
-    """Stopped in two epochs, once by each signal: bit for bit as without a stop."""
+    """Stopped in two epochs and when it is fitted anew: as without a stop."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
     config = small_config(optimizer__schedule="constant", train__max_epochs=2)
-    config.train.log_every_steps = 3
+    config.train.log_every_steps, config.train.refit = 3, True
     expected = train.train_and_evaluate(config, whole, classification, FOLD)
     real = data.train_batches
-    stops = {(1, 2): signal.SIGTERM, (2, 4): signal.SIGINT}
+    stops = {
+        (FOLD.train, 1, 2): signal.SIGTERM,
+        (FOLD.train, 2, 4): signal.SIGINT,
+        ((*FOLD.train, *FOLD.validation), 1, 5): signal.SIGTERM,
+    }
 
-    def stopping(*arguments, epoch, start, **settings):
-        batches = real(*arguments, epoch=epoch, start=start, **settings)
+    def stopping(corpus, units, *, epoch, start, **settings):
+        batches = real(corpus, units, epoch=epoch, start=start, **settings)
         for i, batch in enumerate(batches, start):
-            if number := stops.pop((epoch, i), None):
+            if number := stops.pop((units, epoch, i), None):
                 signal.raise_signal(number)
             yield batch
 
     monkeypatch.setattr(data, "train_batches", stopping)
     handler = signal.getsignal(signal.SIGINT)
-    for step in (3, 12):
+    for step in (3, 12, 6):
         with pytest.raises(interrupt.Interrupted, match=f"Saved after step {step}"):
             train.train_and_evaluate(config, parts, classification, FOLD)
     found = train.train_and_evaluate(config, parts, classification, FOLD)
@@ -542,7 +546,8 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
     for results in (expected, found):
         del results["seconds"], results["cost"]
     assert found == expected
-    for name in ("metrics.jsonl", "predictions.npz", "model.safetensors"):
+    names = ("metrics.jsonl", "predictions.npz", "model.safetensors")
+    for name in (*names, "refit/metrics.jsonl"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -570,6 +575,25 @@ def test_the_best_epoch_is_tested_and_patience_ends_the_run(
     assert found["validation_score"] == 0.6
     steps_per_epoch = 120 // 16
     assert tested == [found["best_epoch"] * steps_per_epoch]
+
+
+def test_after_validation_all_but_the_test_units_are_learnt_from(
+    tmp_path, classification, monkeypatch
+):
+    """What is tested is the network that one gets by training on all the others."""
+    config = small_config(train__max_epochs=2)
+    setup = train.set_up(config, classification, (*FOLD.train, *FOLD.validation))
+    alone, _ = train.fit(config, tmp_path / "alone", classification, setup, epochs=1)
+    scores = iter([0.6, 0.3, 0.5])  # of two epochs, and of the test
+    monkeypatch.setattr(evaluate, "score", lambda *_: {"score": next(scores)})
+    config.train.refit = True
+    found = train.train_and_evaluate(config, tmp_path, classification, FOLD)
+    assert (found["best_epoch"], found["epochs"]) == (1, 2)
+    saved = model_file.load(tmp_path / "model.safetensors")
+    _assert_equal(saved.variables["params"], alone.params)
+    assert saved.card["trained_on"].endswith("speaker02, speaker03")
+    # Its probabilities are tempered by what the first network did not know.
+    assert saved.temperature == found["temperature"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monkeypatch):
