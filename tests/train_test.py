@@ -549,6 +549,10 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
     names = ("metrics.jsonl", "predictions.npz", "model.safetensors")
     for name in (*names, "refit/metrics.jsonl"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    saved = model_file.load(parts / "model.safetensors")
+    assert saved.card["trained_on"].endswith("speaker02, speaker03")
+    lines = (parts / "refit" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] // 3 == 10 * found["best_epoch"] // 3
 
 
 def test_the_best_epoch_is_tested_and_patience_ends_the_run(
@@ -575,25 +579,6 @@ def test_the_best_epoch_is_tested_and_patience_ends_the_run(
     assert found["validation_score"] == 0.6
     steps_per_epoch = 120 // 16
     assert tested == [found["best_epoch"] * steps_per_epoch]
-
-
-def test_after_validation_all_but_the_test_units_are_learnt_from(
-    tmp_path, classification, monkeypatch
-):
-    """What is tested is the network that one gets by training on all the others."""
-    config = small_config(train__max_epochs=2)
-    setup = train.set_up(config, classification, (*FOLD.train, *FOLD.validation))
-    alone, _ = train.fit(config, tmp_path / "alone", classification, setup, epochs=1)
-    scores = iter([0.6, 0.3, 0.5])  # of two epochs, and of the test
-    monkeypatch.setattr(evaluate, "score", lambda *_: {"score": next(scores)})
-    config.train.refit = True
-    found = train.train_and_evaluate(config, tmp_path, classification, FOLD)
-    assert (found["best_epoch"], found["epochs"]) == (1, 2)
-    saved = model_file.load(tmp_path / "model.safetensors")
-    _assert_equal(saved.variables["params"], alone.params)
-    assert saved.card["trained_on"].endswith("speaker02, speaker03")
-    # Its probabilities are tempered by what the first network did not know.
-    assert saved.temperature == found["temperature"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monkeypatch):
