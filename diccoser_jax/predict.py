@@ -186,7 +186,10 @@ def predict_files(
                 result = model(waveform.of(audio.blocks(path)), SAMPLE_RATE_HZ)
                 if plot:
                     picture = _free_name(plot, path, pictures)
-                    files.replace(picture, draw(path, result, waveform.extremes()))
+                    drawn = draw(
+                        path, result, waveform.extremes(), model.saved.window_seconds
+                    )
+                    files.replace(picture, drawn)
             except (AudioError, OSError) as error:
                 text = str(error)
                 errors.append(text if path in text else f"{path}: {text}")
@@ -426,13 +429,17 @@ def _free_name(folder: pathlib.Path, path: str, taken: set[str]) -> pathlib.Path
     return folder / f"{name}.png"
 
 
-def draw(path: str, result: Prediction, extremes: np.ndarray) -> bytes:
+def draw(
+    path: str, result: Prediction, extremes: np.ndarray, window_seconds: float
+) -> bytes:
     """The waveform above the posteriors, or the dimensions, over time.
 
     Args:
       path: of the file, for the title.
       result: of the whole file.
       extremes: ``[columns, 2]``, lowest and highest sample, in equal steps of time.
+      window_seconds: of training. Of longer files, a line shows where the posteriors
+        begin that the answer is the mean of.
 
     Returns:
       A PNG.
@@ -472,6 +479,10 @@ def draw(path: str, result: Prediction, extremes: np.ndarray) -> bytes:
             ends, frames.T, step="pre", labels=result.names, colors=_COLOURS
         )
         curves.set(ylim=(0, 1), ylabel="posterior")
+        if result.seconds > window_seconds:
+            start = window_seconds / unit_seconds
+            curves.axvline(start, color="black", linestyle=":", linewidth=1)
+            curves.text(start, 1.01, " the answer is the mean from here", fontsize=8)
     else:
         for name, track, colour in zip(result.names, frames.T, _COLOURS):
             curves.plot(ends, track, color=colour, label=name)
