@@ -29,11 +29,12 @@ def test_every_config_builds_a_network_and_an_optimizer(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"default", "demo"}))
-@pytest.mark.parametrize("recipe", ["paper", "tuned"])
-def test_every_corpus_has_both_recipes(name, recipe):
+@pytest.mark.parametrize("recipe", ["paper", "tuned", "best"])
+def test_every_corpus_has_every_recipe(name, recipe):
     config = importlib.import_module(f"configs.{name}").get_config(recipe)
     config_lib.check_keys(config, default.get_config())
-    assert config.optimizer.name == {"paper": "rmsprop", "tuned": "adam"}[recipe]
+    assert config.optimizer.name == ("rmsprop" if recipe == "paper" else "adam")
+    assert config.train.refit == (recipe == "best")
 
 
 def test_the_paper_recipe_is_that_of_section_4_2_4():
@@ -45,8 +46,8 @@ def test_the_paper_recipe_is_that_of_section_4_2_4():
     assert config.optimizer.l2 == 1e-4
     assert config.optimizer.weight_decay == 0
     assert config.model.dropout_rate == 0.5
-    with pytest.raises(ValueError, match="recipe 'best' is not 'paper' or 'tuned'"):
-        default.use_recipe(config, "best")
+    with pytest.raises(ValueError, match="recipe 'good' is not 'paper', 'tuned'"):
+        default.use_recipe(config, "good")
 
 
 def test_an_unknown_key_is_named_with_its_nearest_neighbour():
