@@ -51,7 +51,7 @@ class Ours(JaxContestant):
 
         @jax.jit
         def infer(variables, audio):
-            output = evaluate.infer(model.apply, variables, audio)
+            output = evaluate.infer(model, variables, audio)
             return output.pooled if classification else output.frames
 
         init_rng, rng = jax.random.split(jax.random.key(config.seed))

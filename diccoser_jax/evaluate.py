@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from diccoser_jax import data, distributed, features, layers, metrics, predictions
 from diccoser_jax.predictions import Predictions
@@ -16,34 +17,37 @@ if TYPE_CHECKING:  # train.py imports this module
     from diccoser_jax.train import TrainState
 
 
-def infer(
-    apply: Callable[..., layers.Output], variables: Any, audio: jax.Array
-) -> layers.Output:
+def infer(model: nn.Module, variables: Any, audio: jax.Array) -> layers.Output:
     """A network's outputs for whole recordings, in inference mode; jit it.
 
-    On CPU they go through the network by twos on each device, so that what one layer
-    leaves is still in the cache when the next one comes for it.
+    On CPU, raw samples go through the network by twos on each device, so that what one
+    layer leaves is still in the cache when the next one comes for it. Log-mel is small
+    enough for all at once.
 
     Args:
-      apply: ``model.apply``.
+      model: the network.
       variables: of the model.
       audio: ``[batch, samples]``.
 
     Returns:
       `layers.Output` of the batch.
     """
+    if model.config.frontend != "raw":
+        return model.apply(variables, audio)
     at_once = features.devices_of_batch()
     at_once *= 1 + (len(audio) % (2 * at_once) == 0)
 
     def in_pieces(variables, audio):
         # Every n-th recording, so that each device has some of each piece.
         pieces = audio.reshape(at_once, -1, audio.shape[1]).swapaxes(0, 1)
-        outputs = jax.lax.map(lambda audio: apply(variables, audio), pieces)
+        outputs = jax.lax.map(lambda audio: model.apply(variables, audio), pieces)
         return jax.tree.map(
             lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs
         )
 
-    return jax.lax.platform_dependent(variables, audio, cpu=in_pieces, default=apply)
+    return jax.lax.platform_dependent(
+        variables, audio, cpu=in_pieces, default=model.apply
+    )
 
 
 def eval_step(
@@ -59,7 +63,7 @@ def eval_step(
     Returns:
       The outputs, the mean loss over the sequences that count, and their number.
     """
-    output = infer(state.apply_fn, state.variables, batch["audio"])
+    output = infer(state.model, state.variables, batch["audio"])
     return output, state.loss_fn(output, batch), count_sequences(batch["mask"])
 
 

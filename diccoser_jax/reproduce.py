@@ -586,7 +586,7 @@ def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
     times = []
     for _ in range(_REPETITIONS + 1):
         started = time.perf_counter()
-        jax.block_until_ready(infer(model.apply, variables, waveform))
+        jax.block_until_ready(infer(model, variables, waveform))
         times.append(time.perf_counter() - started)
     return float(np.median(times[1:]))  # the first compiles
 

@@ -59,11 +59,13 @@ class TrainState(train_state.TrainState):
     Attributes:
       batch_stats: running mean and variance of each batch norm; empty without any.
       average: moving average of the parameters, or None.
+      model: the network.
       loss_fn: the task's loss of a network's output on a batch.
     """
 
     batch_stats: Any
     average: Any
+    model: nn.Module = struct.field(pytree_node=False)
     loss_fn: LossFn = struct.field(pytree_node=False)
 
     @property
@@ -151,6 +153,7 @@ def create_state(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         average=variables["params"] if averaged else None,
+        model=model,
         tx=tx,
         loss_fn=loss_fn,
     )
