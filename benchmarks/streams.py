@@ -31,7 +31,10 @@ class Streams:
             stream.init_carry, trained.model, variables, self._group
         )
         self._step = jax.jit(
-            functools.partial(stream.step, trained.model, variables), donate_argnums=0
+            functools.partial(stream.step, trained.model, variables),
+            donate_argnums=0,
+            # Each core has enough to do with its own groups.
+            compiler_options={"xla_cpu_multi_thread_eigen": False},
         )
         audio = workloads.make_batch(workload)["audio"]
         self._chunks = np.split(audio, workload.samples // FRAME_SAMPLES, axis=1)

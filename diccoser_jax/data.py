@@ -173,9 +173,9 @@ class Augmentation:
         if self.mask_seconds:
             longest = min(self.mask_seconds * SAMPLE_RATE_HZ, len(audio) / 4)
             samples = int(longest * rng.random())
-            start = rng.integers(len(audio) - samples + 1)
+            first = rng.integers(len(audio) - samples + 1)
             audio = audio.copy()
-            audio[start : start + samples] = 0
+            audio[first : first + samples] = 0
         gain = 10 ** (rng.uniform(-self.gain_decibel, self.gain_decibel) / 20)
         return np.clip(np.float32(gain) * audio, -1, 1)
 

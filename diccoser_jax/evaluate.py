@@ -32,22 +32,21 @@ def infer(model: nn.Module, variables: Any, audio: jax.Array) -> layers.Output:
     Returns:
       `layers.Output` of the batch.
     """
+    apply: Callable[..., Any] = model.apply
     if model.config.frontend != "raw":
-        return model.apply(variables, audio)
+        return apply(variables, audio)
     at_once = features.devices_of_batch()
     at_once *= 1 + (len(audio) % (2 * at_once) == 0)
 
     def in_pieces(variables, audio):
         # Every n-th recording, so that each device has some of each piece.
         pieces = audio.reshape(at_once, -1, audio.shape[1]).swapaxes(0, 1)
-        outputs = jax.lax.map(lambda audio: model.apply(variables, audio), pieces)
+        outputs = jax.lax.map(lambda audio: apply(variables, audio), pieces)
         return jax.tree.map(
             lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs
         )
 
-    return jax.lax.platform_dependent(
-        variables, audio, cpu=in_pieces, default=model.apply
-    )
+    return jax.lax.platform_dependent(variables, audio, cpu=in_pieces, default=apply)
 
 
 def eval_step(

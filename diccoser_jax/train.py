@@ -30,6 +30,7 @@ from diccoser_jax import (
     interrupt,
     layers,
     losses,
+    memory,
     model_file,
     optimizer,
 )
@@ -568,6 +569,7 @@ def fit(
                     progress.best_epoch, progress.best_score = epoch, score
                 log.validation(epoch, loss, score, progress.best_score)
             save()
+            memory.return_freed()  # by compilation, and by validation
 
         best = checkpoints.restore(progress.best_epoch * steps_per_epoch, like=state)
         return best, progress
