@@ -19,7 +19,7 @@ class Workers:
 
         Args:
           options: of Beam, as on its command lines but for the dashes:
-            'runner=DirectRunner'.
+            'runner=FnApiRunner'.
 
         Raises:
           CorpusError: Beam is not installed, or does not take an option.

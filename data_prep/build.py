@@ -83,7 +83,7 @@ def build(
       num_shards: files for each split; None for as many as hold 64 MiB each.
       progress: whether to draw progress bars.
       beam_options: of Apache Beam, which then reads the files and writes the shards:
-        ['runner=DirectRunner']. The records are the same.
+        ['runner=FnApiRunner']. The records are the same.
       **options: further options of the builder; see ``corpus.CorpusBuilder``.
 
     Returns:
@@ -323,7 +323,7 @@ if __name__ == "__main__":
         [],
         "Options of Apache Beam's pipelines, separated by commas, with which its "
         "workers check the files and write the shards. On this machine: "
-        "runner=DirectRunner,direct_running_mode=multi_processing,"
+        "runner=FnApiRunner,direct_running_mode=multi_processing,"
         "direct_num_workers=0. Workers on others must see both folders under the same "
         "names, and have this package.",
     )

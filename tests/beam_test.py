@@ -1,4 +1,4 @@
-"""Tests for `../data_prep/beam.py`: builds with Apache Beam's DirectRunner."""
+"""Tests for `../data_prep/beam.py`: builds with Apache Beam, on one machine."""
 
 import csv
 import sys
@@ -9,7 +9,8 @@ import soundfile
 
 from data_prep import build, corpus
 
-DIRECT = ("runner=DirectRunner",)
+# What DirectRunner becomes where it cannot download another one, Prism, of Go.
+LOCAL = ("runner=FnApiRunner",)
 
 
 def write(path, seconds, seed):
@@ -68,7 +69,7 @@ def test_beam_makes_the_same_files(made, tmp_path, request):
             beam_options=beam_options,
             **options,
         )
-        for name, beam_options in (("alone", ()), ("shared", DIRECT))
+        for name, beam_options in (("alone", ()), ("shared", LOCAL))
     )
     expected, found = contents(alone), contents(shared)
     assert len([name for name in expected if "array_record" in name]) >= 4
@@ -80,7 +81,7 @@ def test_a_bad_file_ends_a_build_by_beam(utterances, tmp_path):
     pytest.importorskip("apache_beam", reason="needs Apache Beam")
     with pytest.raises(corpus.CorpusError, match=r"16b02Td.wav: cannot be decoded"):
         build.build(
-            *utterances[:2], tmp_path / "shards", progress=False, beam_options=DIRECT
+            *utterances[:2], tmp_path / "shards", progress=False, beam_options=LOCAL
         )
 
 
@@ -106,4 +107,4 @@ def test_wrong_options(utterances, tmp_path, options, message):
 def test_without_beam_the_extra_is_named(utterances, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(corpus.CorpusError, match=r"pip install 'diccoser-jax\[beam\]'"):
-        build.build(*utterances[:2], tmp_path / "shards", beam_options=DIRECT)
+        build.build(*utterances[:2], tmp_path / "shards", beam_options=LOCAL)
