@@ -293,7 +293,9 @@ def _cost_and_gaps(
 ) -> Iterator[page.Block]:
     yield page.Heading("Cost, and what is missing", level=3)
     seconds: dict[str, Any] = {}
-    for found in experiments.values():
+    for name, found in experiments.items():
+        if found["experiment"] == "run":
+            seconds[name] = found["seconds"]
         for row in found.get("systems", []):
             seconds[row["system"]] = max(row["seconds"], seconds.get(row["system"], 0))
     hours = sum(seconds.values()) / 3600
