@@ -21,7 +21,7 @@ from diccoser_jax.calibration import Reliability
 DOTS_PER_INCH = 150
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-_FILLS = (
+COLOURS = (
     *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999933"),
     "#555555",
 )
@@ -562,7 +562,7 @@ def _pairs(labels: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _fills() -> Iterator[tuple[str, str]]:
     """Colours of Okabe and Ito, then the same again, hatched."""
     for hatch in ("", "////", "...."):
-        for color in _FILLS:
+        for color in COLOURS:
             yield color, hatch
 
 
@@ -661,5 +661,5 @@ def scatters(
 def _dots() -> Iterator[tuple[str, str]]:
     """Colours and markers of classes."""
     for markers in ("os^D", "v<>P", "X*hp"):
-        for i, color in enumerate(_FILLS):
+        for i, color in enumerate(COLOURS):
             yield color, markers[i % len(markers)]

@@ -204,14 +204,10 @@ class Predictor:
           ValueError: if the rate is missing, or the network is a CNN-LSTM, which
             cannot stream.
         """
-        if isinstance(self.saved.model, CnnLstm):
-            raise ValueError(
-                "The CNN-LSTM cannot stream: its centred convolutions see the future. "
-                "Use one of the DiCCOSER networks."
-            )
         signal = _resampled(chunks, sample_rate_hz, silence_allowed=True)
+        carry, _ = self._begin()
         # Compiled now, so that the first frame need not wait.
-        self._step(self._begin()[0], np.zeros((1, FRAME_SAMPLES), np.float32))
+        self._step(carry, np.zeros((1, FRAME_SAMPLES), np.float32))
         return self._stream(signal)
 
     def _stream(self, signal: Iterator[np.ndarray]) -> Iterator[Prediction]:

@@ -6,6 +6,7 @@ The HTML is one file: pictures are inside, and its policy forbids every request.
 import base64
 import dataclasses
 import html
+import math
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +85,16 @@ class Details:
 
 
 Block: TypeAlias = Heading | Text | Bullets | Scores | Table | Picture | Code | Details
+
+
+NOTHING = "\u2013"  # for a number that does not exist
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed digits, or a dash for None, NaN and infinity."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}f}"
 
 
 def pictures(blocks: Iterable[Block]) -> Iterator[Picture]:

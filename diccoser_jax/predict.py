@@ -70,18 +70,7 @@ _NOT_RAW = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd")
 # Columns of a picture: as many as it has pixels, and as many as an eye can follow.
 _WAVEFORM_COLUMNS, _CURVE_COLUMNS = 2_000, 500
 _LONGEST_IN_SECONDS = 300  # then minutes
-# Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
-_COLOURS: tuple[str, ...] = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#F0E442",
-)
 _GREY = "#767676"
-_COLOURS += (_GREY, "#000000")
 
 
 class OutputError(ValueError):
@@ -446,6 +435,8 @@ def draw(
     """
     from matplotlib.figure import Figure  # No pyplot: no window, no global state.
 
+    from diccoser_jax.figures import COLOURS
+
     figure = Figure(figsize=(9.6, 4.8), layout="constrained")
     wave, curves = figure.subplots(
         2, sharex=True, gridspec_kw={"height_ratios": [1, 2.2]}
@@ -476,7 +467,7 @@ def draw(
     frames = np.concatenate([frames[:1], frames])
     if result.task == "classification":
         curves.stackplot(
-            ends, frames.T, step="pre", labels=result.names, colors=_COLOURS
+            ends, frames.T, step="pre", labels=result.names, colors=COLOURS
         )
         curves.set(ylim=(0, 1), ylabel="posterior")
         if result.seconds > window_seconds:
@@ -484,7 +475,7 @@ def draw(
             curves.axvline(start, color="black", linestyle=":", linewidth=1)
             curves.text(start, 1.01, " the answer is the mean from here", fontsize=8)
     else:
-        for name, track, colour in zip(result.names, frames.T, _COLOURS):
+        for name, track, colour in zip(result.names, frames.T, COLOURS):
             curves.plot(ends, track, color=colour, label=name)
         curves.grid(axis="y", color="0.92")
     curves.set(xlim=(0, ends[-1]), xlabel=unit)

@@ -39,7 +39,6 @@ from diccoser_jax.page import (
 )
 from diccoser_jax.predictions import Predictions
 
-_NOTHING = "–"  # noqa: RUF001 (an en dash, for a number that does not exist)
 _MOST_TRACKS = 40  # recordings that are drawn
 
 _KEYS = (
@@ -285,8 +284,8 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     total = results["all"]
     if results["protocol"]["task"] == "classification":
         confusion = np.array(total["confusion"])
-        chance = _number(1 / len(confusion))
-        largest = _number(confusion.sum(axis=1).max() / confusion.sum())
+        chance = page.number(1 / len(confusion))
+        largest = page.number(confusion.sum(axis=1).max() / confusion.sum())
         rows = [
             ("ua", total["ua"], f"{chance}, chance"),
             ("wa", total["wa"], f"{largest}, largest class only"),
@@ -296,7 +295,7 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             (
                 f"ccc_{name}",
                 ccc["pooled"],
-                f"{_number(ccc.get('per_recording_mean'))}, mean of the recordings",
+                f"{page.number(ccc.get('per_recording_mean'))}, mean of the recordings",
             )
             for name, ccc in total["ccc"].items()
         ]
@@ -313,11 +312,11 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             if spread:
                 over = "folds" if summary["folds"] > 1 else "seeds"
                 compare += f"; {spread} over {summary[over]} {over}"
-        yield _measure_name(measure), _number(value), compare
+        yield _measure_name(measure), page.number(value), compare
     expected = results.get("expected_score")
     if expected:
         verdict = "reached" if total["score"] >= expected else "MISSED"
-        yield "expected score", verdict, f"at least {_number(expected)}"
+        yield "expected score", verdict, f"at least {page.number(expected)}"
 
 
 def _measure_name(measure: str) -> str:
@@ -334,8 +333,8 @@ def _classes(finished: _Finished) -> Iterator[Block]:
     rows = [
         [
             name,
-            _number(recalls[i]),
-            _number(right[i] / answers[i] if answers[i] else None),
+            page.number(recalls[i]),
+            page.number(right[i] / answers[i] if answers[i] else None),
             right[i],
             confusion[i].sum(),
         ]
@@ -372,7 +371,7 @@ def _classes(finished: _Finished) -> Iterator[Block]:
 
 def _confusion(finished: _Finished) -> Iterator[Block]:
     total = finished.results["all"]
-    scores = f"UA {_number(total['ua'])}, WA {_number(total['wa'])}"
+    scores = f"UA {page.number(total['ua'])}, WA {page.number(total['wa'])}"
     seeds = len({fold.get("seed") for fold in finished.folds})
     yield Heading("Confusion")
     yield Picture(
@@ -425,7 +424,7 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
         unit, sizes = "examples", sums.sum(axis=(1, 2)) / seeds
         shown = {"UA": scores["UA (mean recall)"]}
         total = finished.results["all"]["ua"]
-        lines = {"chance": finished.chance, f"pooled UA {_number(total)}": total}
+        lines = {"chance": finished.chance, f"pooled UA {page.number(total)}": total}
     else:
         unit, sizes = "seconds", sums[:, 0, 0] / seeds / FRAME_RATE_HZ
         shown, lines = scores, {}
@@ -436,7 +435,7 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
         (
             speakers[i],
             ", ".join(map(str, folds[i])),
-            *(_number(values[i]) for values in scores.values()),
+            *(page.number(values[i]) for values in scores.values()),
             f"{sizes[i]:.0f}",
         )
         for i in order
@@ -453,7 +452,7 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
             )
         ),
         alt=f"{first} of {len(speakers)} speakers, from "
-        f"{_number(shown[first].max())} to {_number(shown[first].min())}",
+        f"{page.number(shown[first].max())} to {page.number(shown[first].min())}",
         caption=f"Nobody here was heard in training. In brackets: {unit} in the test.",
     )
     table = Table(header, rows)
@@ -491,7 +490,7 @@ def _calibration(finished: _Finished) -> Iterator[Block]:
         "calibration",
         figures.png(figures.reliability(panels)),
         alt="Reliability diagram: "
-        + ", ".join(f"{k.lower()} ECE {_number(v)}" for k, v in errors.items()),
+        + ", ".join(f"{k.lower()} ECE {page.number(v)}" for k, v in errors.items()),
         caption="How often the network is right when it is so sure. On the dotted "
         "line it is as sure as it is right; a dot below is overconfident. ECE is the "
         "mean distance, over 15 bins (Guo et al. 2017, equation 3)." + explained,
@@ -530,7 +529,8 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
     for number, i in enumerate(shown):
         part = answers[answers.recordings == recordings[i]]
         scores = ", ".join(
-            f"{name} {_number(value)}" for name, value in zip(finished.names, ccc[i])
+            f"{name} {page.number(value)}"
+            for name, value in zip(finished.names, ccc[i])
         )
         yield Picture(
             f"tracks-{number:02d}",
@@ -548,7 +548,7 @@ def _tracks(finished: _Finished) -> Iterator[Block]:
             f"{part.folds[0]}.",
         )
     rows = [
-        (name, f"{frames / FRAME_RATE_HZ:.0f}", *map(_number, values))
+        (name, f"{frames / FRAME_RATE_HZ:.0f}", *map(page.number, values))
         for name, frames, values in zip(recordings, sums[:, 0, 0], ccc)
     ]
     header = ("recording", "seconds", *(f"CCC, {name}" for name in finished.names))
@@ -573,8 +573,8 @@ def _training(finished: _Finished) -> Iterator[Block]:
             "curves",
             figures.png(figure),
             alt="Loss and score over the training steps; best epoch "
-            f"{_number(best_epoch, digits=0)} with validation score "
-            f"{_number(fold.get('validation_score'))}",
+            f"{page.number(best_epoch, digits=0)} with validation score "
+            f"{page.number(fold.get('validation_score'))}",
             caption=caption,
         )
     else:
@@ -607,8 +607,8 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             name,
-            *(_number(_score(fold, measure)) for measure in measures),
-            *(_number(fold.get(key), digits) for key, digits in columns.items()),
+            *(page.number(_score(fold, measure)) for measure in measures),
+            *(page.number(fold.get(key), digits) for key, digits in columns.items()),
         ]
         for name, fold in zip(_run_names(folds), folds)
     ]
@@ -618,7 +618,7 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         if summary:
             found = (_mean_and_std(summary["measures"][m]) for m in measures)
             rows.append(["mean ± std", *found, *nothing])
-        pooled = (_number(_score(results["all"], m)) for m in measures)
+        pooled = (page.number(_score(results["all"], m)) for m in measures)
         rows.append(["all rows", *pooled, *nothing])
     return header, rows
 
@@ -654,7 +654,7 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     repeated = summary["seeds"] > 1
     header = ["measure", "all rows", f"{level} interval"]
     rows = [
-        [_measure_name(m), _number(entry["pooled"]), _interval(entry["interval"])]
+        [_measure_name(m), page.number(entry["pooled"]), _interval(entry["interval"])]
         for m, entry in found.items()
     ]
     if several or repeated:
@@ -665,8 +665,8 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
         header += ["std by fold", "std by seed", "share of seed"]
         for row, entry in zip(rows, found.values()):
             fold, seed = entry["variance"]["fold"], entry["variance"]["seed"]
-            share = f"{seed / (fold + seed):.0%}" if fold + seed else _NOTHING
-            row += [_number(math.sqrt(fold)), _number(math.sqrt(seed)), share]
+            share = f"{seed / (fold + seed):.0%}" if fold + seed else page.NOTHING
+            row += [page.number(math.sqrt(fold)), page.number(math.sqrt(seed)), share]
     yield Heading("Statistics")
     yield Table(header, rows)
     notes = [
@@ -710,7 +710,7 @@ def _protocol(finished: _Finished) -> Iterator[Block]:
     for split, examples in _flatten(protocol["examples"]):
         rows.append((f"{split} examples", examples))
     if "hours" in protocol:
-        rows.append(("hours of speech", _number(protocol["hours"], digits=2)))
+        rows.append(("hours of speech", page.number(protocol["hours"], digits=2)))
     if "fingerprint" in protocol:
         rows.append(("fingerprint of the data", protocol["fingerprint"]))
     yield Heading("Protocol")
@@ -777,9 +777,10 @@ def _cost(finished: _Finished) -> Iterator[Block]:
     yield Heading("Cost")
     yield Table(header, rows)
     yield Text(
-        f"Energy was not measured. It is in proportion to the {_number(wall / 3600)} "
-        f"hours of the device and to the {_number(cpu / 3600)} CPU core hours: a "
-        f"machine that draws 100 W all the time takes {_number(wall / 36000)} kWh."
+        "Energy was not measured. It is in proportion to the "
+        f"{page.number(wall / 3600)} hours of the device and to the "
+        f"{page.number(cpu / 3600)} CPU core hours: a machine that draws 100 W all the "
+        f"time takes {page.number(wall / 36000)} kWh."
     )
 
 
@@ -795,17 +796,10 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    """A number with fixed digits, or a dash for None and NaN."""
-    if value is None or not math.isfinite(value):
-        return _NOTHING
-    return f"{value:.{digits}f}"
-
-
 def _interval(interval: Sequence[float] | None) -> str:
     if interval is None or not np.isfinite(interval).all():
-        return _NOTHING
-    return f"{_number(interval[0])} to {_number(interval[1])}"
+        return page.NOTHING
+    return f"{page.number(interval[0])} to {page.number(interval[1])}"
 
 
 def _mean_and_std(found: Mapping[str, Any]) -> str:
@@ -813,12 +807,12 @@ def _mean_and_std(found: Mapping[str, Any]) -> str:
     std = found["std"]
     if std is None and "variance" in found:
         std = math.sqrt(found["variance"]["seed"])
-    return "" if std is None else f"{_number(found['mean'])} ± {_number(std)}"
+    return "" if std is None else f"{page.number(found['mean'])} ± {page.number(std)}"
 
 
 def _duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
-        return _NOTHING
+        return page.NOTHING
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -828,4 +822,4 @@ def _duration(seconds: float | None) -> str:
 
 
 def _gibibytes(size: float | None) -> str:
-    return _number(None if size is None else size / 2**30, digits=2)
+    return page.number(None if size is None else size / 2**30, digits=2)

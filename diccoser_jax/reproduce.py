@@ -442,7 +442,7 @@ def scores(
                     cell
                     for measure in measures
                     for cell in (
-                        _score(row["measures"][measure]),
+                        mean_and_deviation(row["measures"][measure]),
                         *([_optional(paper[i][measure])] if paper else []),
                     )
                 ),
@@ -472,7 +472,8 @@ def _optional(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _score(found: Mapping[str, Any]) -> str:
+def mean_and_deviation(found: Mapping[str, Any]) -> str:
+    """A measure of `statistics.summarise` over folds, as tables write it."""
     deviation = "" if found["std"] is None else f" ± {found['std']:.3f}"
     return f"{found['mean']:.3f}{deviation}"
 
@@ -577,7 +578,6 @@ def networks(found: Mapping[str, Any]) -> Iterator[page.Block]:
 
 _REPETITIONS = 9
 _CEILING = "ceiling"
-_NOTHING = "\u2013"  # for a number that does not exist
 
 
 def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
@@ -727,7 +727,7 @@ def components(found: Mapping[str, Any]) -> Iterator[page.Block]:
             (
                 panel["system"],
                 *map(_percent, panel["variance_shares"]),
-                *(_dash(panel[key]) for key in ("arousal", "valence")),
+                *(page.number(panel[key], 2) for key in ("arousal", "valence")),
             )
             for panel in panels
         ],
@@ -747,7 +747,9 @@ def components(found: Mapping[str, Any]) -> Iterator[page.Block]:
     means = []
     for system in systems:
         rows = [panel for panel in panels if panel["system"].startswith(f"{system},")]
-        arousal, valence = (_dash(_mean(rows, key)) for key in ("arousal", "valence"))
+        arousal, valence = (
+            page.number(_mean(rows, key), 2) for key in ("arousal", "valence")
+        )
         means.append(f"{system}: arousal {arousal}, valence {valence}")
     yield page.Text(
         "The paper's claims: classes form clusters; the first component follows "
@@ -763,11 +765,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def _percent(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.0%}"
-
-
-def _dash(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.2f}"
+    return page.NOTHING if value is None else f"{value:.0%}"
 
 
 def _finite(value: float) -> float | None:

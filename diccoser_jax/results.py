@@ -281,11 +281,8 @@ def _measures(run: Mapping[str, Any]) -> dict[str, str]:
     """Scores as text: mean and deviation over folds, and their interval."""
     if "statistics" not in run:
         return {measure: value for measure, value, _ in report.headline(dict(run))}
-    texts = {}
-    for measure, found in run["statistics"]["measures"].items():
-        deviation = f" ± {found['std']:.3f}" if found["std"] is not None else ""
-        texts[measure] = f"{found['mean']:.3f}{deviation}"
-    return texts
+    measures = run["statistics"]["measures"]
+    return {m: reproduce.mean_and_deviation(found) for m, found in measures.items()}
 
 
 def _cost_and_gaps(
