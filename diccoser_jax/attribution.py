@@ -6,15 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
+
+from diccoser_jax.arrays import Array
 
 
 def integrated_gradients(
     model: nn.Module,
     variables: Any,
-    waveform: jax.Array,
+    waveform: Float[Array, "batch samples"],
     target: int,
     steps: int = 128,
-) -> jax.Array:
+) -> Float[jax.Array, "batch samples"]:
     """Shares one output among the samples of the waveform, compared with silence.
 
     The mean gradient on the way from silence to the waveform, times the waveform

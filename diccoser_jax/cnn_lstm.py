@@ -9,11 +9,12 @@ neither causal nor able to stream.
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
 
 from diccoser_jax import layers, ops
+from diccoser_jax.arrays import Array
 from diccoser_jax.diccoser import COMPUTE_DTYPES, FRONTENDS, check_waveform
 
 
@@ -71,7 +72,9 @@ class CnnLstm(nn.Module):
     config: CnnLstmConfig = CnnLstmConfig()
 
     @nn.compact
-    def __call__(self, waveform: jax.Array, *, train: bool = False) -> layers.Output:
+    def __call__(
+        self, waveform: Float[Array, "batch samples"], *, train: bool = False
+    ) -> layers.Output:
         """Runs the network on whole files.
 
         Args:

@@ -11,9 +11,11 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
 
 from diccoser_jax import features as features_lib
 from diccoser_jax import layers, ops
+from diccoser_jax.arrays import Array
 from diccoser_jax.audio import FRAME_SAMPLES
 
 NETWORKS = ("diccoser", "diccoser_cs", "diccoser_cs_v2")
@@ -243,11 +245,11 @@ class LocalNetwork(nn.Module):
     @nn.compact
     def __call__(
         self,
-        waveform: jax.Array,
-        conditioning: jax.Array | None = None,
+        waveform: Float[Array, "batch samples"],
+        conditioning: Float[Array, "batch samples//640 channels"] | None = None,
         *,
         train: bool = False,
-    ) -> jax.Array:
+    ) -> Float[jax.Array, "batch samples//640 {self.config.features}"]:
         """Maps ``[batch, samples]`` to ``[batch, samples / 640, features]``."""
         c = self.config
         stem_pool, stack_pools = c.pools(self.hop_samples)
@@ -255,7 +257,7 @@ class LocalNetwork(nn.Module):
         x = layers.CausalConv(c.features, c.stem_width, pool=stem_pool, name="stem")(
             x.astype(c.compute_dtype), train=train
         )
-        y = None if conditioning is None else conditioning.astype(x.dtype)
+        y = None if conditioning is None else jnp.asarray(conditioning, x.dtype)
         # From the last pool on, time steps are those of the frames, and a ring saves
         # moving what they remember.
         lags, stacks = c.local_dilations, c.local_stacks
@@ -290,11 +292,11 @@ class GlobalNetwork(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
-        conditioning: jax.Array | None = None,
+        x: Float[jax.Array, "batch frames features"],
+        conditioning: Float[jax.Array, "batch frames features"] | None = None,
         *,
         train: bool = False,
-    ) -> jax.Array:
+    ) -> Float[jax.Array, "batch frames features"]:
         """Maps ``[batch, frames, features]`` to the same shape."""
         c = self.config
         y = conditioning
@@ -315,13 +317,13 @@ class GlobalNetwork(nn.Module):
 def _apply_block(
     c: DiccoserConfig,
     train: bool,
-    x: jax.Array,
-    conditioning: jax.Array | None,
+    x: Float[jax.Array, "batch time features"],
+    conditioning: Float[jax.Array, "batch time channels"] | None,
     dilation: int,
     name: str,
     width: int = 2,
     delays: tuple[jax.Array | None, jax.Array | None] = (None, None),
-) -> jax.Array:
+) -> Float[jax.Array, "batch time features"]:
     block = layers.DilatedCausalBlock
     if c.rematerialise and train:
         keep = jax.checkpoint_policies.save_only_these_names(layers.CONVOLVED)
@@ -351,8 +353,8 @@ class Diccoser(nn.Module):
     @nn.compact
     def __call__(
         self,
-        waveform: jax.Array,
-        conditioning: jax.Array | None = None,
+        waveform: Float[Array, "batch samples"],
+        conditioning: Float[Array, "batch samples//640 channels"] | None = None,
         *,
         train: bool = False,
     ) -> layers.Output:
@@ -401,7 +403,9 @@ class Diccoser(nn.Module):
         local_context = local_context.astype(jnp.float32)
         return layers.Output(outputs, self._answer(outputs), local_context)
 
-    def _answer(self, outputs: jax.Array) -> jax.Array:
+    def _answer(
+        self, outputs: Float[jax.Array, "batch frames outputs"]
+    ) -> Float[jax.Array, "batch outputs"]:
         """Frames that have not been yet count as zeros: early answers are cautious."""
         size = self.config.answer_frames
         if size == 1:
@@ -423,7 +427,7 @@ class Diccoser(nn.Module):
             )
 
 
-def check_waveform(waveform: jax.Array) -> int:
+def check_waveform(waveform: Array) -> int:
     """The number of frames of a waveform that obeys the time contract.
 
     Raises:

@@ -9,7 +9,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Complex, Float
 
+from diccoser_jax.arrays import Array
 from diccoser_jax.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 # Paper, section 5.3: window 0.04 s, 50 % overlap, 40 bands in 0-7600 Hz.
@@ -24,7 +26,9 @@ MEL_MAX_HZ = 7600.0
 MEL_FLOOR = 1e-6
 
 
-def frame_rms(waveform: jax.Array) -> jax.Array:
+def frame_rms(
+    waveform: Float[Array, "batch samples"],
+) -> Float[jax.Array, "batch samples//640 1"]:
     """Root mean square of each 40 ms frame (paper, section 4.1.1 b).
 
     Args:
@@ -39,7 +43,9 @@ def frame_rms(waveform: jax.Array) -> jax.Array:
     return jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, power)))
 
 
-def frame_max(waveform: jax.Array) -> jax.Array:
+def frame_max(
+    waveform: Float[Array, "batch samples"],
+) -> Float[jax.Array, "batch samples//640 1"]:
     """Largest sample of each 40 ms frame (paper, section 4.1.1 a).
 
     Args:
@@ -53,7 +59,7 @@ def frame_max(waveform: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def _mel_filterbank(window_samples: int) -> np.ndarray:
+def _mel_filterbank(window_samples: int) -> Float[np.ndarray, "bins 40"]:
     """float32 ``[bins, 40 bands]``, Slaney's scale and area normalisation."""
     import librosa  # its filters take seconds to import, and raw audio needs none
 
@@ -68,7 +74,7 @@ def _mel_filterbank(window_samples: int) -> np.ndarray:
 
 
 @functools.cache
-def _periodic_hann(window_samples: int) -> np.ndarray:
+def _periodic_hann(window_samples: int) -> Float[np.ndarray, " {window_samples}"]:
     """float32 ``[window]``."""
     phase = 2 * np.pi * np.arange(window_samples) / window_samples
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
@@ -82,7 +88,9 @@ def devices_of_batch() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
-def _rfft(frames: jax.Array) -> jax.Array:
+def _rfft(
+    frames: Float[Array, "batch time window"],
+) -> Complex[jax.Array, "batch time window//2+1"]:
     """Each device its part of the batch: XLA by itself gives the whole one to each."""
     if devices_of_batch() == 1:
         return jnp.fft.rfft(frames)
@@ -90,7 +98,9 @@ def _rfft(frames: jax.Array) -> jax.Array:
     return jax.shard_map(jnp.fft.rfft, in_specs=data, out_specs=data)(frames)
 
 
-def log_mel(waveform: jax.Array, hop_samples: int = MEL_HOP_SAMPLES) -> jax.Array:
+def log_mel(
+    waveform: Float[Array, "batch samples"], hop_samples: int = MEL_HOP_SAMPLES
+) -> Float[jax.Array, "batch samples//{hop_samples}-1 40"]:
     """Log-mel spectrogram, by default 50 frames a second, in bel above silence.
 
     Output frame j is ``log10(mel_power / MEL_FLOOR + 1)`` of the samples

@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Float
 
 from diccoser_jax import features, ops
+from diccoser_jax.arrays import Array
 
 CARRY = "carry"
 CONVOLVED = "convolved"  # what blocks call the sum of their convolutions in training
@@ -43,9 +45,9 @@ class Output(NamedTuple):
         hands on (paper, section 3.2), or None where there is no local network.
     """
 
-    frames: jax.Array
-    pooled: jax.Array
-    local_context: jax.Array | None
+    frames: Float[jax.Array, "batch frames outputs"]
+    pooled: Float[jax.Array, "batch outputs"]
+    local_context: Float[jax.Array, "batch frames features"] | None
 
 
 def streaming(module: nn.Module) -> bool:
@@ -63,7 +65,9 @@ def streaming(module: nn.Module) -> bool:
     return advances
 
 
-def with_past(module: nn.Module, x: jax.Array, length: int) -> jax.Array:
+def with_past(
+    module: nn.Module, x: Float[jax.Array, "batch time channels"], length: int
+) -> Float[jax.Array, "batch {length}+time channels"]:
     """Prepends the last ``length`` inputs that this module has seen.
 
     Zeros in a whole file; in a stream, the carry, which is then advanced.
@@ -112,7 +116,7 @@ class DelayLines:
         self,
         module: nn.Module,
         delays: Sequence[int],
-        x: jax.Array | None,
+        x: Float[jax.Array, "batch time channels"] | None,
         *,
         clock: bool = False,
         name: str = "lines",
@@ -168,7 +172,9 @@ class DelayLines:
             ]
         )
 
-    def delay(self, x: jax.Array | None) -> jax.Array | None:
+    def delay(
+        self, x: Float[jax.Array, "batch time channels"] | None
+    ) -> Float[jax.Array, "batch time channels"] | None:
         """What the next line gives for its chunk.
 
         Args:
@@ -216,10 +222,10 @@ class DelayLines:
 
 def hear(
     module: nn.Module,
-    waveform: jax.Array,
+    waveform: Float[Array, "batch samples"],
     frontend: str,
     hop_samples: int = features.MEL_HOP_SAMPLES,
-) -> jax.Array:
+) -> Float[jax.Array, "batch time channels"]:
     """What the first layer of a network gets.
 
     Args:
@@ -231,7 +237,7 @@ def hear(
     Returns:
       ``[batch, samples, 1]``, or ``[batch, samples / hop, 40]``, at 50 Hz by default.
     """
-    x = waveform[..., None]
+    x = jnp.expand_dims(waveform, -1)
     if frontend == "raw":
         return x
     return features.log_mel(with_past(module, x, hop_samples)[..., 0], hop_samples)
@@ -257,8 +263,12 @@ class CausalConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, delayed: jax.Array | None = None, *, train: bool = False
-    ) -> jax.Array:
+        self,
+        x: Float[jax.Array, "batch time channels"],
+        delayed: Float[jax.Array, "batch time channels"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[jax.Array, "batch time//{self.pool} {self.features}"]:
         """Maps ``[batch, time, channels]`` to ``[batch, time / pool, features]``.
 
         Computes in the dtype of x, on parameters in float32.
@@ -309,7 +319,9 @@ class BatchNormOfDropout(nn.Module):
     dropout_last: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[jax.Array, "batch time channels"], *, train: bool
+    ) -> Float[jax.Array, "batch time channels"]:
         """Maps ``[batch, time, channels]`` to the same shape."""
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
@@ -368,12 +380,12 @@ class DilatedCausalBlock(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
-        conditioning: jax.Array | None = None,
+        x: Float[jax.Array, "batch time features"],
+        conditioning: Float[jax.Array, "batch time channels"] | None = None,
         train: bool = False,
-        delayed: jax.Array | None = None,
-        delayed_conditioning: jax.Array | None = None,
-    ) -> jax.Array:
+        delayed: Float[jax.Array, "batch time features"] | None = None,
+        delayed_conditioning: Float[jax.Array, "batch time channels"] | None = None,
+    ) -> Float[jax.Array, "batch time features"]:
         """Maps x and, optionally, a sequence of the same length, to x's shape.
 
         Args:

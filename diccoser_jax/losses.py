@@ -8,6 +8,9 @@ nor the gradient, so that a padded batch scores as the batch without padding.
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Bool, Float, Integer, Shaped
+
+from diccoser_jax.arrays import Array
 
 # The denominator of the concordance is at least this: a root-mean-square spread of
 # 1e-4 on annotations in [-1, 1]. Above it the formula is exact; below it, where the
@@ -15,17 +18,19 @@ import optax
 CCC_FLOOR = 1e-8
 
 
-def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+def _masked_mean(
+    values: Float[Array, "*axes"], mask: Bool[Array, "*axes"]
+) -> Float[jax.Array, ""]:
     """Mean of the values whose mask is True; 0 where there is none."""
     return jnp.sum(values, where=mask) / jnp.maximum(jnp.sum(mask), 1)
 
 
 def ccc_loss(
-    predictions: jax.Array,
-    labels: jax.Array,
-    mask: jax.Array | None = None,
+    predictions: Float[Array, "batch frames dimensions"],
+    labels: Float[Array, "batch frames dimensions"],
+    mask: Shaped[Array, "batch frames"] | None = None,
     pooled: bool = False,
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """One minus the concordance correlation coefficient (CCC) of two sequences.
 
     `CCC = 2 cov(m, n) / (var(m) + var(n) + (mean(m) - mean(n))^2)` (paper, section 3.3,
@@ -81,8 +86,10 @@ def ccc_loss(
 
 
 def squared_error(
-    predictions: jax.Array, labels: jax.Array, mask: jax.Array | None = None
-) -> jax.Array:
+    predictions: Float[Array, "batch frames dimensions"],
+    labels: Float[Array, "batch frames dimensions"],
+    mask: Shaped[Array, "batch frames"] | None = None,
+) -> Float[jax.Array, ""]:
     """Mean squared error: what the CCC loss is compared with.
 
     Args:
@@ -105,8 +112,8 @@ def squared_error(
 
 
 def _check_sequences(
-    predictions: jax.Array, labels: jax.Array, mask: jax.Array | None
-) -> jax.Array:
+    predictions: Array, labels: Array, mask: Array | None
+) -> Bool[jax.Array, "batch frames"]:
     """The mask as booleans `[batch, frames]`."""
     if predictions.ndim != 3 or predictions.shape != labels.shape:
         raise ValueError(
@@ -119,12 +126,14 @@ def _check_sequences(
         raise ValueError(
             f"mask must be [batch, frames] = {predictions.shape[:2]}, got {mask.shape}"
         )
-    return mask.astype(bool)
+    return jnp.asarray(mask, bool)
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
-) -> jax.Array:
+    logits: Float[Array, "batch classes"],
+    labels: Integer[Array, " batch"],
+    mask: Shaped[Array, " batch"] | None = None,
+) -> Float[jax.Array, ""]:
     """Mean cross-entropy, in nats, of the softmax of the logits (section 4.2.4).
 
     Args:

@@ -7,13 +7,16 @@ adds up: the sum over batches, folds or hosts scores as if all had been seen at 
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float, Float64, Int64, Integer, Real
 
 from diccoser_jax.losses import CCC_FLOOR
 
 
 def confusion_matrix(
-    labels: np.ndarray, predictions: np.ndarray, num_classes: int
-) -> np.ndarray:
+    labels: Integer[np.ndarray, " examples"],
+    predictions: Integer[np.ndarray, " examples"],
+    num_classes: int,
+) -> Int64[np.ndarray, "{num_classes} {num_classes}"]:
     """Counts how often each class is taken for which.
 
     Args:
@@ -30,7 +33,7 @@ def confusion_matrix(
         class outside the range.
 
     Examples:
-      >>> confusion_matrix([0, 0, 0, 1], [0, 0, 1, 1], num_classes=2)
+      >>> confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
       array([[2, 1],
              [0, 1]])
     """
@@ -64,7 +67,9 @@ def _check_confusion(confusion: np.ndarray) -> np.ndarray:
     return confusion
 
 
-def weighted_accuracy(confusion: np.ndarray) -> np.ndarray:
+def weighted_accuracy(
+    confusion: Real[np.ndarray, "*parts classes classes"],
+) -> Float64[np.ndarray, "*parts"]:
     """Share of the examples that are right, "overall accuracy" (section 4.2.4).
 
     Args:
@@ -77,15 +82,17 @@ def weighted_accuracy(confusion: np.ndarray) -> np.ndarray:
       ValueError: If the matrix is not square or holds no example.
 
     Examples:
-      >>> float(weighted_accuracy([[2, 1], [0, 1]]))
+      >>> float(weighted_accuracy(np.array([[2, 1], [0, 1]])))
       0.75
     """
     confusion = _check_confusion(confusion)
     right = np.trace(confusion, axis1=-2, axis2=-1)
-    return right / confusion.sum(axis=(-2, -1))
+    return np.asarray(right / confusion.sum(axis=(-2, -1)))
 
 
-def recalls(confusion: np.ndarray) -> np.ndarray:
+def recalls(
+    confusion: Real[np.ndarray, "*parts classes classes"],
+) -> Float64[np.ndarray, "*parts classes"]:
     """Share of the examples of each class that are right.
 
     Args:
@@ -98,7 +105,7 @@ def recalls(confusion: np.ndarray) -> np.ndarray:
       ValueError: If the matrix is not square or holds no example.
 
     Examples:
-      >>> recalls([[3, 1, 0], [0, 1, 0], [0, 0, 0]])
+      >>> recalls(np.array([[3, 1, 0], [0, 1, 0], [0, 0, 0]]))
       array([0.75, 1.  ,  nan])
     """
     confusion = _check_confusion(confusion)
@@ -111,7 +118,9 @@ def recalls(confusion: np.ndarray) -> np.ndarray:
     )
 
 
-def unweighted_accuracy(confusion: np.ndarray) -> np.ndarray:
+def unweighted_accuracy(
+    confusion: Real[np.ndarray, "*parts classes classes"],
+) -> Float64[np.ndarray, "*parts"]:
     """Mean recall, "average accuracy for each emotion class" (section 4.2.4).
 
     Args:
@@ -124,10 +133,10 @@ def unweighted_accuracy(confusion: np.ndarray) -> np.ndarray:
       ValueError: If the matrix is not square or holds no example.
 
     Examples:
-      >>> float(unweighted_accuracy([[3, 1], [0, 1]]))
+      >>> float(unweighted_accuracy(np.array([[3, 1], [0, 1]])))
       0.875
     """
-    return np.nanmean(recalls(confusion), axis=-1)
+    return np.asarray(np.nanmean(recalls(confusion), axis=-1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,14 +158,18 @@ class CccSums:
     """
 
     count: int
-    prediction_mean: np.ndarray
-    label_mean: np.ndarray
-    prediction_squares: np.ndarray
-    label_squares: np.ndarray
-    products: np.ndarray
+    prediction_mean: Float64[np.ndarray, " dimensions"]
+    label_mean: Float64[np.ndarray, " dimensions"]
+    prediction_squares: Float64[np.ndarray, " dimensions"]
+    label_squares: Float64[np.ndarray, " dimensions"]
+    products: Float64[np.ndarray, " dimensions"]
 
     @classmethod
-    def from_arrays(cls, predictions: np.ndarray, labels: np.ndarray) -> "CccSums":
+    def from_arrays(
+        cls,
+        predictions: Float[np.ndarray, "frames dimensions"],
+        labels: Float[np.ndarray, "frames dimensions"],
+    ) -> "CccSums":
         """Sums up frames.
 
         Args:
@@ -206,7 +219,7 @@ class CccSums:
             products=self.products + other.products + step_m * step_n * between,
         )
 
-    def ccc(self) -> np.ndarray:
+    def ccc(self) -> Float64[np.ndarray, " dimensions"]:
         """Concordance correlation coefficient of all frames.
 
         Formula, population moments and constant sequences as in `losses.ccc_loss`: the

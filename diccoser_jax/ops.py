@@ -22,6 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Bool, Float, Float32, Key, UInt32
+
+from diccoser_jax.arrays import Array
 
 # A maximum of more values than these is a reduction, not a chain of maxima.
 _MOST_PHASES = 16
@@ -30,7 +33,10 @@ _MOST_PHASES = 16
 _einsum = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
-def sums_of_outer_products(x: jax.Array, *ys: jax.Array) -> jax.Array:
+def sums_of_outer_products(
+    x: Float[jax.Array, "batch time outputs"],
+    *ys: Float[jax.Array, "batch time inputs"],
+) -> Float32[jax.Array, "count inputs outputs"]:
     """Σ over batch and time of y ⊗ x, for each y: what kernel gradients are made of.
 
     Args:
@@ -53,7 +59,9 @@ def sums_of_outer_products(x: jax.Array, *ys: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, *ys, cpu=transposed, default=plain)
 
 
-def _window(x: jax.Array, start: int, length: int) -> jax.Array:
+def _window(
+    x: Float[jax.Array, "batch time channels"], start: int, length: int
+) -> Float[jax.Array, "batch {length} channels"]:
     """``x[:, start : start + length]``, with zeros where x has ended or not begun."""
     padding = (-start, start + length - x.shape[1], 0)
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), padding, (0, 0, 0)))
@@ -61,8 +69,11 @@ def _window(x: jax.Array, start: int, length: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(
-    x: jax.Array, kernel: jax.Array, dilation: int = 1, zeros: int = 0
-) -> jax.Array:
+    x: Float[jax.Array, "batch time inputs"],
+    kernel: Float[Array, "taps inputs outputs"],
+    dilation: int = 1,
+    zeros: int = 0,
+) -> Float[jax.Array, "batch {zeros}+time-(taps-1)*{dilation} outputs"]:
     """Convolution over time: tap k of output t sees x at t + k·dilation - zeros.
 
     Args:
@@ -130,7 +141,9 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 @jax.custom_vjp
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul(
+    x: Float[jax.Array, "batch time inputs"], kernel: Float[Array, "inputs outputs"]
+) -> Float[jax.Array, "batch time outputs"]:
     """``[batch, time, inputs] @ [inputs, outputs]``."""
     return x @ kernel
 
@@ -157,7 +170,7 @@ def _maximum_and_index(xs):
 
 
 @jax.custom_vjp
-def maximum(*xs: jax.Array) -> jax.Array:
+def maximum(*xs: Float[jax.Array, "*axes"]) -> Float[jax.Array, "*axes"]:
     """Elementwise maximum of up to 127; the first of equal ones gets the gradient."""
     return functools.reduce(jnp.maximum, xs)
 
@@ -177,7 +190,9 @@ maximum.defvjp(_maximum_forward, _maximum_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool(x: jax.Array, size: int) -> jax.Array:
+def max_pool(
+    x: Float[jax.Array, "batch time channels"], size: int
+) -> Float[jax.Array, "batch time//{size} channels"]:
     """Maximum of each ``size`` consecutive time steps.
 
     The gradient goes to the first of equal ones.
@@ -228,8 +243,11 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def convolve_and_pool(
-    x: jax.Array, kernel: jax.Array, size: int, own_gradients: bool = True
-) -> jax.Array:
+    x: Float[jax.Array, "batch steps inputs"],
+    kernel: Float[Array, "taps inputs outputs"],
+    size: int,
+    own_gradients: bool = True,
+) -> Float[jax.Array, "batch (steps-taps+1)//{size} outputs"]:
     """``max_pool(convolve(x, kernel), size)``, for few inputs and many outputs.
 
     On CPU, the outputs of the convolution are never in memory all at once: each phase
@@ -304,7 +322,9 @@ def operations(train: bool) -> Operations:
     )
 
 
-def random_words(rng: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
+def random_words(
+    rng: Key[jax.Array, ""], shape: tuple[int, ...], rate: float
+) -> UInt32[jax.Array, " words"]:
     """Random bits for `dropout_norm_relu`, packed into uint32.
 
     One bit for each value at rate 0.5, one byte at other rates.
@@ -322,8 +342,8 @@ def random_words(rng: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Arr
 
 
 def keep(
-    words: jax.Array, shape: tuple[int, ...], rate: float
-) -> tuple[jax.Array, float]:
+    words: UInt32[jax.Array, " words"], shape: tuple[int, ...], rate: float
+) -> tuple[Bool[jax.Array, "*axes"], float]:
     """What dropout keeps: a mask, and what to multiply the kept by.
 
     Rates are rounded to 1/256, but neither to 0 nor to 1; the factor belongs to the
@@ -338,7 +358,9 @@ def keep(
     return octets.reshape(shape) >= dropped, 256 / (256 - dropped)
 
 
-def drop(x: jax.Array, words: jax.Array | None, rate: float) -> jax.Array:
+def drop(
+    x: Float[jax.Array, "*axes"], words: UInt32[jax.Array, " words"] | None, rate: float
+) -> Float[jax.Array, "*axes"]:
     """Dropout: x where `keep` keeps it, scaled up, and 0 elsewhere.
 
     Args:
@@ -354,13 +376,17 @@ def drop(x: jax.Array, words: jax.Array | None, rate: float) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def dropout_norm_relu(
-    x: jax.Array,
-    words: jax.Array | None,
-    scale: jax.Array,
-    bias: jax.Array,
+    x: Float[jax.Array, "batch time channels"],
+    words: UInt32[jax.Array, " words"] | None,
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
     rate: float,
     epsilon: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[
+    Float[jax.Array, "batch time channels"],
+    Float[jax.Array, " channels"],
+    Float[jax.Array, " channels"],
+]:
     """Dropout, then batch norm with the batch's own statistics, then ReLU.
 
     Saves x and the packed words for the gradient, nothing else of x's size.

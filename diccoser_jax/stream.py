@@ -37,8 +37,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Float
 
 from diccoser_jax import layers
+from diccoser_jax.arrays import Array
 from diccoser_jax.audio import FRAME_SAMPLES
 
 Carry = Any  # a pytree of arrays
@@ -77,8 +79,8 @@ def step(
     model: nn.Module,
     variables: Any,
     carry: Carry,
-    chunk: jax.Array,
-    conditioning: jax.Array | None = None,
+    chunk: Float[Array, "batch samples"],
+    conditioning: Float[Array, "batch samples//640 channels"] | None = None,
 ) -> tuple[Carry, layers.Output]:
     """The outputs for the next chunk. Pure: jit it, and donate the carry.
 
@@ -115,7 +117,7 @@ def step(
     return advanced, output
 
 
-def check_chunk(chunk: jax.Array | np.ndarray) -> None:
+def check_chunk(chunk: Array) -> None:
     """Raises on what `step` cannot take.
 
     `step` calls it. Under ``jax.jit`` there are no values to look at: who jits a step

@@ -15,11 +15,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+import axes
 import jax
+import jaxtyping
 import pytest
 
-from data_prep import build
-from diccoser_jax import data
+axes.install()
+
+from data_prep import build  # noqa: E402
+from diccoser_jax import data  # noqa: E402
 
 # A broadcast between ranks that nobody wrote is a bug.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -68,6 +72,14 @@ def regression(data_dir) -> data.Corpus:
             progress=False,
         )
     )
+
+
+@pytest.fixture
+def unchecked():
+    """No check of annotations: a user meets the errors that functions raise."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -249,6 +249,7 @@ def test_one_frame_for_each_640_samples(frames):
     assert output.local_context.shape == (2, frames, 8)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
@@ -264,6 +265,7 @@ def test_a_waveform_off_the_time_grid_is_refused(waveform, message):
         model.apply(variables, waveform)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_conditioning_matters_and_must_match_the_config():
     config = VARIANTS[-1].values[0]
     assert config.local_conditioning

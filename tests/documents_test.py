@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import inspect
 import pathlib
 import pkgutil
 import re
@@ -214,12 +215,21 @@ def test_the_api_has_every_module():
     assert set(re.findall(r"^::: (diccoser_jax\..*)$", text, re.M)) == set(modules())
 
 
+class _Finder(doctest.DocTestFinder):
+    """Finds the examples of functions that are wrapped to be checked, too."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 def test_examples_in_docstrings_are_right():
     attempted = 0
     for name in [*modules(), "data_prep.corpus"]:
-        result = doctest.testmod(importlib.import_module(name))
-        assert not result.failed, name
-        attempted += result.attempted
+        runner = doctest.DocTestRunner()
+        for test in _Finder().find(importlib.import_module(name)):
+            runner.run(test)
+        assert not runner.failures, name
+        attempted += runner.tries
     assert attempted >= 10
 
 

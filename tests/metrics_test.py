@@ -76,6 +76,7 @@ def test_confusion_matrices_add_up():
     assert whole.sum() == 103
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("labels", "predictions", "message"),
     [
@@ -91,6 +92,7 @@ def test_confusion_matrix_names_what_is_wrong(labels, predictions, message):
         metrics.confusion_matrix(np.array(labels), np.array(predictions), 3)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "score", [metrics.weighted_accuracy, metrics.unweighted_accuracy, metrics.recalls]
 )
@@ -184,6 +186,7 @@ def test_ccc_is_one_minus_the_loss():
         np.testing.assert_allclose(1 - loss, ccc.mean(), atol=2e-7)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_ccc_sums_name_what_is_wrong():
     with pytest.raises(ValueError, match=r"got \(3, 2\) and \(3, 1\)"):
         metrics.CccSums.from_arrays(np.ones((3, 2)), np.ones((3, 1)))

@@ -345,6 +345,7 @@ def test_the_carry_begins_as_silence_without_any_audio():
     np.testing.assert_allclose(output.frames, whole.frames, rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
