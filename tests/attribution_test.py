@@ -170,21 +170,3 @@ def test_gradients_of_each_example_by_vmap():
         expected = jax.tree.leaves(alone(variables["params"], x[i]))
         for a, b in zip(own, expected):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-
-
-def test_the_gradient_goes_through_the_carry_of_a_stream(net):
-    model, variables = net
-    x = waveform(1)
-
-    def by_stream(x):
-        carry = stream.init_carry(model, variables, 1)
-        step = functools.partial(stream.step, model, variables)
-        for chunk in jnp.split(x, [640, 3 * 640], axis=1):
-            carry, output = step(carry, chunk)
-        return output.frames[0, -1, 1]
-
-    whole = jax.jit(jax.grad(lambda x: answer(model, variables, x)[0]))(x)
-    streamed = jax.jit(jax.grad(by_stream))(x)
-    assert np.abs(whole[:, :640]).max() > 0  # The first chunk, by the carry alone.
-    scale = jnp.abs(whole).max()
-    np.testing.assert_allclose(streamed / scale, whole / scale, atol=1e-5)

@@ -15,9 +15,10 @@ from diccoser_jax import experiment, predictions, train
 
 
 def _config(data_dir, **overrides):
-    """The demo's configuration with fewer steps."""
+    """The demo's configuration, with fewer channels, global blocks and steps."""
     config = configs.demo.get_config()
     config.data.data_dir = str(data_dir)
+    config.model.features, config.model.global_blocks = 16, 3
     config.train.max_epochs = 8
     for key, value in overrides.items():
         section, name = key.split("__")
@@ -67,9 +68,9 @@ def test_results_say_by_what_protocol_they_were_made(finished, classification):
     assert protocol["examples"] == {"train": 240, "validation": 80, "test": 80}
     assert np.sum(results["all"]["confusion"]) == 80
     assert protocol["class_names"] == list(classification.target_names)
-    block = 2 * 32 * 32 + 2 * 32 + 32 * 32 + 32
-    stem, branch, output = 3 * 40 * 32 + 32, 8 * 32 + 32, 4 * 32 + 4
-    global_network = 8 * (block + 2 * 32 * 32) - 32 * 32
+    block = 2 * 16 * 16 + 2 * 16 + 16 * 16 + 16
+    stem, branch, output = 3 * 40 * 16 + 16, 8 * 16 + 16, 4 * 16 + 4
+    global_network = 3 * (block + 2 * 16 * 16)
     assert results["parameters"] == stem + 9 * block + branch + global_network + output
 
 
@@ -94,23 +95,20 @@ def test_every_key_is_read(tmp_path, data_dir, monkeypatch):
     """A key that nobody reads is a setting that does nothing."""
     monkeypatch.setattr(config_lib, "check_keys", lambda *_: None)
     read = set()
-    for dataset, network in (
-        ("synthetic", "diccoser_cs"),
-        ("synthetic/regression", "cnn_lstm"),
-    ):
+    for dataset, window_seconds in (("synthetic", 1.0), ("synthetic/regression", 8.0)):
         config = _config(
             data_dir,
             data__dataset=dataset,
-            data__window_seconds=8.0,
-            model__network=network,
+            data__window_seconds=window_seconds,
             model__features=2,
             model__local_stacks=1,
+            model__global_blocks=1,
             train__max_epochs=1,
             train__batch_stats_batches=1,
             train__batch_size=40,
         )
         config.train.nobody_reads_this = 0
-        if network == "cnn_lstm":
+        if dataset == "synthetic/regression":
             config.folds.plan = "explicit"
             config.folds.explicit = (
                 {
@@ -133,7 +131,7 @@ def test_every_key_is_read(tmp_path, data_dir, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(ml_collections.ConfigDict, "__getitem__", recording)
-            experiment.run(config, tmp_path / network)
+            experiment.run(config, tmp_path / dataset)
     # Those of several processes are read by `distributed.start`, before the run, and
     # those of learning without labels by `autoencoder.pretrain`.
     keys = {

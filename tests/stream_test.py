@@ -2,7 +2,6 @@
 
 import functools
 import io
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +16,20 @@ from diccoser_jax.cnn_lstm import CnnLstm
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
 
 SMALL = DiccoserConfig(
-    outputs=3, window_frames=9, features=8, local_stacks=2, local_dilations=(1, 3)
+    outputs=3, window_frames=5, features=8, local_stacks=2, local_dilations=(3,)
 )
 VARIANTS = [
-    dict(network=network, frontend=frontend, aggregation=aggregation)
-    for network, aggregation in [
-        ("diccoser", "rms"),
-        *itertools.product(["diccoser_cs", "diccoser_cs_v2"], ["rms", "max"]),
-    ]
-    for frontend in diccoser.FRONTENDS
-] + [
+    dict(network="diccoser", frontend="raw"),
+    dict(network="diccoser", frontend="log_mel"),
+    # Each network with each frontend and each aggregation.
+    dict(network="diccoser_cs", frontend="raw", aggregation="rms"),
+    dict(network="diccoser_cs", frontend="log_mel", aggregation="max"),
+    dict(network="diccoser_cs_v2", frontend="raw", aggregation="max"),
+    dict(network="diccoser_cs_v2", frontend="log_mel", aggregation="rms"),
     dict(network="diccoser_cs", block="gated", local_conditioning=True),
     dict(network="diccoser_cs_v2", frontend="log_mel", block="gated"),
     dict(network="diccoser_cs", frontend="log_mel", local_conditioning=True),
-    dict(network="diccoser_cs", local_hop_samples=(160, 320, 640)),
+    dict(network="diccoser_cs", local_hop_samples=(160, 320)),
     dict(network="diccoser", frontend="log_mel", local_hop_samples=(160, 640)),
     dict(network="diccoser_cs", window_frames=1),
     dict(network="diccoser_cs", window_frames=8, compute_dtype="bfloat16"),
@@ -121,13 +120,13 @@ def test_any_cutting_gives_what_the_whole_recording_gives(setting):
     assert _kinds(carry) == _kinds(begin)
 
 
-@pytest.fixture(scope="module", params=[("log_mel", 10), ("raw", 2)], ids=str)
+@pytest.fixture(scope="module", params=[("log_mel", 600), ("raw", 84)], ids=str)
 def minutes(request):
-    """Minutes of speech through a network of the paper's delays for 20 s."""
-    frontend, length = request.param
+    """Long speech through a network of the paper's delays for 20 s."""
+    frontend, seconds = request.param
     model, variables = _network(frontend=frontend, window_frames=500, local_stacks=3)
     spoken = np.concatenate([speech.cut(number, seconds=4.0) for number in range(5)])
-    samples = length * 60 * 16_000
+    samples = seconds * 16_000
     waveform = np.resize(spoken, samples)[None] * np.linspace(0.5, 1, samples) / 32768
     waveform = waveform.astype(np.float32)
     whole = jax.jit(model.apply)(variables, waveform)
@@ -231,16 +230,23 @@ def test_a_scan_over_chunks():
     np.testing.assert_allclose(frames, whole, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("block", diccoser.BLOCKS)
-def test_gradients_flow_through_the_carry(block):
-    model, variables = _network(block=block)
-    waveform = _noise(20)
-    weights = np.random.default_rng(4).normal(size=(2, 20, 3)).astype(np.float32)
+@pytest.mark.parametrize(
+    "setting",
+    [dict(frontend="raw"), dict(frontend="log_mel", block="gated")],
+    ids=lambda setting: "-".join(setting.values()),
+)
+def test_gradients_flow_through_the_carry(setting):
+    """To the parameters and to all samples, those of earlier chunks included."""
+    model, variables = _network(
+        window_frames=3, local_stacks=1, local_dilations=(2,), features=4, **setting
+    )
+    waveform = _noise(6)
+    weights = np.random.default_rng(4).normal(size=(2, 6, 3)).astype(np.float32)
     begin = stream.init_carry(model, variables, batch=2)
 
     def chunked(params, waveform):
         carry, frames = begin, []
-        for start, stop in [(0, 4), (4, 5), (5, 20)]:
+        for start, stop in [(0, 5), (5, 6)]:
             chunk = waveform[:, FRAME_SAMPLES * start : FRAME_SAMPLES * stop]
             carry, output = stream.step(
                 model, {**variables, "params": params}, carry, chunk

@@ -13,6 +13,8 @@ def draw(shapes, seed=0):
         noise = rng.normal(size=leaf.shape)
         if path[-1].key == "kernel":
             noise /= np.sqrt(np.prod(leaf.shape[:-1]))
+            if path[-2].key == "residual":  # many blocks add up: see layers.py
+                noise /= np.sqrt(32)
         elif path[-1].key in ("scale", "var"):
             noise = np.exp(0.1 * noise)
         else:
