@@ -21,7 +21,6 @@ NETWORKS = {
     "CS rms": {"model.network": "diccoser_cs", "model.aggregation": "rms"},
     "CNN-LSTM": {"model.network": "cnn_lstm"},
 }
-PAPER_CORPORA = {"recola": "RECOLA", "iemocap": "IEMOCAP"}
 
 
 @dataclasses.dataclass(frozen=True)

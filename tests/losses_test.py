@@ -1,6 +1,5 @@
 """Tests for diccoser_jax/losses.py."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -236,17 +235,6 @@ def test_cross_entropy_degenerate_cases():
 def test_cross_entropy_names_wrong_shapes():
     with pytest.raises(ValueError, match=r"got \(2, 3\), \(3,\) and \(3,\)"):
         losses.cross_entropy(jnp.ones((2, 3)), jnp.zeros(3, int))
-
-
-class Network(nn.Module):
-    """One of each kind of parameter that the models have."""
-
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Conv(3, (2,))(x)
-        x = nn.BatchNorm(use_running_average=True)(x)
-        x = nn.RNN(nn.OptimizedLSTMCell(2))(x)
-        return nn.Dense(1)(x)
 
 
 def test_squared_error_is_that_of_scikit_learn_over_the_frames_that_count():
