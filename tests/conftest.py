@@ -45,6 +45,17 @@ def pytest_cmdline_main(config):
         and not hasattr(config, "workerinput")
     ):
         options.numprocesses, options.dist = 2, "loadfile"
+        options.loadscopereorder = False  # else by the number of tests in a file
+
+
+# Files that take longest begin, so that both processes end at about the same time.
+_LONGEST = ("train", "notebooks", "stream", "documents", "reproduce", "diccoser")
+_LONGEST += ("distributed", "faults", "predict", "experiment", "autoencoder", "peers")
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {f"{name}_test.py": rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture(scope="session")
