@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
 from diccoser_jax.arrays import Array
 from diccoser_jax.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -88,9 +88,7 @@ def devices_of_batch() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
-def _rfft(
-    frames: Float[Array, "batch time window"],
-) -> Complex[jax.Array, "batch time window//2+1"]:
+def _rfft(frames: jax.Array) -> jax.Array:
     """Each device its part of the batch: XLA by itself gives the whole one to each."""
     if devices_of_batch() == 1:
         return jnp.fft.rfft(frames)

@@ -7,6 +7,7 @@ adds up: the sum over batches, folds or hosts scores as if all had been seen at 
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, Float64, Int64, Integer, Real
 
 from diccoser_jax.losses import CCC_FLOOR
@@ -69,7 +70,7 @@ def _check_confusion(confusion: np.ndarray) -> np.ndarray:
 
 def weighted_accuracy(
     confusion: Real[np.ndarray, "*parts classes classes"],
-) -> Float64[np.ndarray, "*parts"]:
+) -> npt.NDArray[np.float64]:
     """Share of the examples that are right, "overall accuracy" (section 4.2.4).
 
     Args:
@@ -87,7 +88,7 @@ def weighted_accuracy(
     """
     confusion = _check_confusion(confusion)
     right = np.trace(confusion, axis1=-2, axis2=-1)
-    return np.asarray(right / confusion.sum(axis=(-2, -1)))
+    return right / confusion.sum(axis=(-2, -1))
 
 
 def recalls(
@@ -120,7 +121,7 @@ def recalls(
 
 def unweighted_accuracy(
     confusion: Real[np.ndarray, "*parts classes classes"],
-) -> Float64[np.ndarray, "*parts"]:
+) -> npt.NDArray[np.float64]:
     """Mean recall, "average accuracy for each emotion class" (section 4.2.4).
 
     Args:
@@ -136,7 +137,7 @@ def unweighted_accuracy(
       >>> float(unweighted_accuracy(np.array([[3, 1], [0, 1]])))
       0.875
     """
-    return np.asarray(np.nanmean(recalls(confusion), axis=-1))
+    return np.nanmean(recalls(confusion), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

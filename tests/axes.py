@@ -9,7 +9,7 @@ import jaxtyping
 MODULES = [
     f"diccoser_jax.{name}"
     for name in (
-        *("features", "ops", "layers", "diccoser", "cnn_lstm"),
+        *("features", "layers", "diccoser", "cnn_lstm"),
         *("losses", "metrics", "stream", "attribution"),
     )
 ]

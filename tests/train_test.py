@@ -214,9 +214,7 @@ def test_the_average_of_the_weights_forgets_the_first_ones():
 def test_rematerialisation_changes_the_memory_and_nothing_else():
     batch, results = _batch(), []
     for rematerialise in (False, True):
-        model = _model(
-            local_stacks=7, local_dilations=(1,), rematerialise=rematerialise
-        )
+        model = _model(local_stacks=7, rematerialise=rematerialise)
         state, rng = _state(model, optax.sgd(1.0)), jax.random.key(1)
         options = train.compiler_options(rematerialise=rematerialise)
         step = jax.jit(train.train_step, compiler_options=options)
