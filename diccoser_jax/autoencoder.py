@@ -161,13 +161,11 @@ def _pretrain(
         error = float(np.average(losses, weights=weights))
         return error, -error
 
-    state, progress = train.fit(
-        config, path.parent, corpus, setup, validate, score_name="score"
-    )
+    state, progress = train.fit(config, path.parent, corpus, setup, validate)
     save = functools.partial(
         model_file.save,
         path,
-        setup.model,
+        state.model,
         jax.device_get(state.variables),
         task="regression",
         target_names=[

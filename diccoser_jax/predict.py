@@ -146,6 +146,9 @@ def predict_files(
         _check_writable(plot)
     if embeddings and isinstance(model.saved.model, CnnLstm):
         raise OutputError("--embeddings: the CNN-LSTM has no local context.")
+    # The CNN-LSTM answers for every window of a file, from its beginning.
+    centred = isinstance(model.saved.model, CnnLstm)
+    answer_seconds = 0.0 if centred else model.saved.window_seconds
     inputs = list(find_files(names))
     seconds = [0.0 if reason else _seconds(path) for path, reason in inputs]
     errors: list[str] = []
@@ -175,9 +178,7 @@ def predict_files(
                 result = model(waveform.of(audio.blocks(path)), SAMPLE_RATE_HZ)
                 if plot:
                     picture = _free_name(plot, path, pictures)
-                    drawn = draw(
-                        path, result, waveform.extremes(), model.saved.window_seconds
-                    )
+                    drawn = draw(path, result, waveform.extremes(), answer_seconds)
                     files.replace(picture, drawn)
             except (AudioError, OSError) as error:
                 text = str(error)
@@ -419,7 +420,7 @@ def _free_name(folder: pathlib.Path, path: str, taken: set[str]) -> pathlib.Path
 
 
 def draw(
-    path: str, result: Prediction, extremes: np.ndarray, window_seconds: float
+    path: str, result: Prediction, extremes: np.ndarray, answer_seconds: float
 ) -> bytes:
     """The waveform above the posteriors, or the dimensions, over time.
 
@@ -427,8 +428,8 @@ def draw(
       path: of the file, for the title.
       result: of the whole file.
       extremes: ``[columns, 2]``, lowest and highest sample, in equal steps of time.
-      window_seconds: of training. Of longer files, a line shows where the posteriors
-        begin that the answer is the mean of.
+      answer_seconds: in longer files, a line there shows where the posteriors begin
+        that the answer is the mean of.
 
     Returns:
       A PNG.
@@ -470,8 +471,8 @@ def draw(
             ends, frames.T, step="pre", labels=result.names, colors=COLOURS
         )
         curves.set(ylim=(0, 1), ylabel="posterior")
-        if result.seconds > window_seconds:
-            start = window_seconds / unit_seconds
+        if 0 < answer_seconds < result.seconds:
+            start = answer_seconds / unit_seconds
             curves.axvline(start, color="black", linestyle=":", linewidth=1)
             curves.text(start, 1.01, " the answer is the mean from here", fontsize=8)
     else:

@@ -112,7 +112,7 @@ def train_on_all(
     setup = train.set_up(config, corpus, sorted(corpus.metadata["units"]))
     folder.mkdir(exist_ok=True)
     state, _ = train.fit(config, folder, corpus, setup)
-    return setup.model, jax.device_get(state.variables)
+    return state.model, jax.device_get(state.variables)
 
 
 def make_card(results: Mapping[str, Any], answers: Predictions) -> dict[str, Any]:

@@ -236,12 +236,13 @@ def train_step(
     return state, {"loss": loss}
 
 
-def batch_statistics(state: TrainState, audio: jax.Array, *, model: nn.Module) -> Any:
+def batch_statistics(state: TrainState, audio: jax.Array) -> Any:
     """The batch statistics of one batch alone, without dropout.
 
     Returns:
       In the shape of ``state.batch_stats``.
     """
+    model = state.model
     calm = dataclasses.replace(model.config, dropout_rate=0.0, batch_norm_momentum=0.0)
     _, updates = model.clone(config=calm).apply(
         state.variables, audio, train=True, mutable=["batch_stats"]
@@ -337,7 +338,6 @@ class Setup(NamedTuple):
     """What a training run is made of, compiled for all devices.
 
     Attributes:
-      model: the network.
       state: before the first step.
       step: state and batch to the next state and the metrics of `train_step`; the
         state that it is given is consumed.
@@ -349,7 +349,6 @@ class Setup(NamedTuple):
       shared: sharding of a batch.
     """
 
-    model: nn.Module
     state: TrainState
     step: Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
     batches: Callable[..., Iterator[data.Batch]]
@@ -377,9 +376,7 @@ def set_up(
     replicated, shared = data_parallel(batch_size, microbatches)
     init_rng, step_rng = jax.random.split(jax.random.key(config.seed))
     steps_per_epoch = data.steps_per_epoch(corpus, units, batch_size)
-    model, state = initialise(
-        config, corpus, steps_per_epoch, init_rng, replicated, objective
-    )
+    state = initialise(config, corpus, steps_per_epoch, init_rng, replicated, objective)
     jit_train_step = jax.jit(
         on_devices_of(
             shared,
@@ -395,7 +392,7 @@ def set_up(
         compiler_options=compiler_options(rematerialise=rematerialises(config.model)),
     )
     jit_batch_statistics = jax.jit(
-        on_devices_of(shared, functools.partial(batch_statistics, model=model)),
+        on_devices_of(shared, batch_statistics),
         in_shardings=(replicated, shared),
         out_shardings=replicated,
     )
@@ -422,7 +419,6 @@ def set_up(
         return state.replace(batch_stats=pool_batch_statistics(statistics))
 
     return Setup(
-        model=model,
         state=state,
         step=lambda state, batch: jit_train_step(state, batch, step_rng),
         batches=batches,
@@ -558,7 +554,9 @@ def fit(
                     save()
             log.train(epoch, _finite(previous, "training", log, checkpoints))
 
-            state = setup.reestimate(state, epoch)
+            # Nobody looks at an epoch that is neither validated nor the last.
+            if validate is not None or epoch == epochs:
+                state = setup.reestimate(state, epoch)
             progress.epoch = epoch
             if validate is None:
                 progress.best_epoch = epoch
@@ -646,7 +644,7 @@ def train_and_evaluate(
     save_model = functools.partial(
         model_file.save,
         workdir / model_file.NAME,
-        setup.model,
+        state.model,
         jax.device_get(state.variables),
         task=corpus.task,
         target_names=corpus.target_names,
@@ -744,8 +742,8 @@ def initialise(
     rng: jax.Array,
     sharding: jax.sharding.Sharding,
     objective: tuple[int, LossFn] | None = None,
-) -> tuple[nn.Module, TrainState]:
-    """The network that the configuration and the corpus ask for, and a fresh state."""
+) -> TrainState:
+    """A fresh state of the network that the configuration and the corpus ask for."""
     outputs, loss_fn = objective or task_objective(config, corpus)
     frames = data.window_frames(config.data.window_seconds)
     model = create_model(config.model, outputs=outputs, window_frames=frames)
@@ -763,7 +761,7 @@ def initialise(
             averaged=config.train.average_decay > 0,
         )
 
-    return model, jax.jit(create, out_shardings=sharding)(rng)
+    return jax.jit(create, out_shardings=sharding)(rng)
 
 
 def _finite(loss: Any, what: str, log: Log, checkpoints: Checkpoints) -> float:

@@ -27,7 +27,7 @@ from diccoser_jax.audio import AudioError
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.data import fit_window
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
-from diccoser_jax.inference import Predictor
+from diccoser_jax.inference import Prediction, Predictor
 from diccoser_jax.model_file import ModelFileError
 
 NAMES = ("anger", "joy", "fear")
@@ -429,6 +429,21 @@ def test_pictures_of_equal_names_do_not_overwrite_each_other(
     assert [p.name for p in pictures] == ["long.png", "x-2.png", "x.png"]
     assert len({p.read_bytes() for p in pictures}) == 3
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_shows_where_its_answer_begins_if_that_is_later():
+    same = np.full((50, 2), 0.5, np.float32)
+    times = np.arange(1, 51) * 0.04
+    result = Prediction(
+        "classification", ("calm", "cross"), 2.0, times, same, same[0], None
+    )
+    silence = np.zeros((20, 2))
+    at_once, late, never = (
+        predict.draw("speech.wav", result, silence, seconds)
+        for seconds in (0.0, 1.0, 3.0)
+    )
+    assert at_once == never
+    assert late != never
 
 
 def test_a_table_is_printed_without_output(model, recordings, capsys):

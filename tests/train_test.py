@@ -326,7 +326,7 @@ def test_batch_statistics_are_those_of_the_data_without_dropout():
     model = _model(network="diccoser", dropout_rate=0.5)
     state = _state(model)
     batches = [_batch(seed=seed)["audio"] for seed in range(2)]
-    statistics_of = jax.jit(functools.partial(train.batch_statistics, model=model))
+    statistics_of = jax.jit(train.batch_statistics)
     both = train.pool_batch_statistics(
         [statistics_of(state, audio) for audio in batches]
     )
