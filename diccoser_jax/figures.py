@@ -4,10 +4,12 @@ Every function draws one figure from plain arrays. Colours are of Okabe and Ito 
 which stay apart for colour-blind readers; markers differ as well, for print.
 """
 
+from __future__ import annotations
+
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -17,6 +19,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from diccoser_jax.audio import FRAME_RATE_HZ
 from diccoser_jax.calibration import Reliability
+from diccoser_jax.statistics import measure_name
+
+if TYPE_CHECKING:
+    from diccoser_jax.inference import Prediction
 
 DOTS_PER_INCH = 150
 
@@ -29,6 +35,10 @@ _MARKERS = (("o", _BLUE), ("s", _ORANGE), ("^", _GREEN), ("D", _GREY))
 _WIDTH = 9.6  # inches, of a page
 _COLUMNS = 5  # small pictures beside one another
 _MOST_DOTS = 60  # lines of a chart that is still read line by line
+# Of what is drawn over time: as many columns as there are pixels, and as many as an eye
+# can follow.
+_WAVEFORM_COLUMNS, _CURVE_COLUMNS = 2_000, 500
+_LONGEST_IN_SECONDS = 300  # then minutes
 
 _style = matplotlib.rc_context(
     {
@@ -456,6 +466,68 @@ def tracks(
     return figure
 
 
+@_style
+def prediction(
+    name: str, result: Prediction, extremes: np.ndarray, answer_seconds: float
+) -> Figure:
+    """A file that was heard: its waveform above its posteriors, or its dimensions.
+
+    Args:
+      name: of the file.
+      result: of the whole file.
+      extremes: ``[columns, 2]``, lowest and highest sample, in equal steps of time.
+      answer_seconds: in longer files, a line there shows where the posteriors begin
+        that the answer is the mean of.
+    """
+    figure = Figure(figsize=(_WIDTH, 4.8))
+    wave, curves = figure.subplots(
+        2, sharex=True, gridspec_kw={"height_ratios": [1, 2.2]}
+    )
+    if result.task == "classification":
+        answer = f"{result.label} ({result.pooled.max():.2f})"
+    else:
+        means = zip(result.names, result.pooled)
+        answer = ", ".join(f"{name} {mean:.2f}" for name, mean in means)
+    figure.suptitle(f"{name}: {answer}")
+
+    unit, unit_seconds = "seconds", 1
+    if result.seconds > _LONGEST_IN_SECONDS:
+        unit, unit_seconds = "minutes", 60
+    low = _coarser(extremes[:, 0], _WAVEFORM_COLUMNS, np.min)
+    high = _coarser(extremes[:, 1], _WAVEFORM_COLUMNS, np.max)
+    ends = np.linspace(0, result.seconds / unit_seconds, len(low) + 1)
+    wave.fill_between(ends[:-1], low, high, step="post", color=_GREY, linewidth=0)
+    loudest = max(np.abs(extremes).max(), 1e-3)
+    wave.set(ylim=(-loudest, loudest), ylabel="waveform", yticks=[])
+
+    # Each frame is drawn over the 40 ms that end with it.
+    frames = _coarser(result.frames, _CURVE_COLUMNS, np.mean)
+    ends = np.linspace(0, result.times_seconds[-1] / unit_seconds, len(frames) + 1)
+    frames = np.concatenate([frames[:1], frames])
+    if result.task == "classification":
+        curves.stackplot(
+            ends, frames.T, step="pre", labels=result.names, colors=COLOURS
+        )
+        curves.set(ylim=(0, 1), ylabel="posterior")
+        if 0 < answer_seconds < result.seconds:
+            start = answer_seconds / unit_seconds
+            curves.axvline(start, color="black", linestyle=":", linewidth=1)
+            curves.text(start, 1.01, " the answer is the mean from here", fontsize=8)
+    else:
+        for name, track, colour in zip(result.names, frames.T, COLOURS):
+            curves.plot(ends, track, color=colour, label=name)
+    curves.set(xlim=(0, ends[-1]), xlabel=unit)
+    figure.legend(loc="outside right center", reverse=True)
+    return figure
+
+
+def _coarser(values: np.ndarray, most: int, reduce: Callable) -> np.ndarray:
+    """At most so many of many."""
+    step = -(-len(values) // most)
+    starts = range(0, len(values), step)
+    return np.stack([reduce(values[i : i + step], axis=0) for i in starts])
+
+
 # Several systems.
 
 
@@ -533,16 +605,12 @@ def bars(
     lowest = min(0.0, *(np.min(np.subtract(means[m], deviations[m])) for m in means))
     axes.set_ylim(1.08 * lowest, 1.08 * above)
     axes.set_xlim(-0.5, len(means) - 0.5)
-    axes.set_xticks(places, [_measure_title(measure) for measure in means])
+    axes.set_xticks(places, [measure_name(measure) for measure in means])
     axes.tick_params(axis="x", length=0, labelsize=10)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("CCC" if "ua" not in means else "accuracy")
     figure.legend(handles, entries, loc="outside lower center", ncols=4)
     return figure
-
-
-def _measure_title(measure: str) -> str:
-    return measure.removeprefix("ccc_") if "_" in measure else measure.upper()
 
 
 def _pairs(labels: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,6 @@ import contextlib
 import csv
 import glob
 import importlib.util
-import io
 import json
 import os
 import pathlib
@@ -66,11 +65,6 @@ _READ_BYTES = 1 << 16  # At most; a pipe gives what it has.
 _SUFFIXES_OUT = (".csv", ".json", ".parquet")
 # How files begin that hold more than raw samples.
 _NOT_RAW = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd")
-
-# Columns of a picture: as many as it has pixels, and as many as an eye can follow.
-_WAVEFORM_COLUMNS, _CURVE_COLUMNS = 2_000, 500
-_LONGEST_IN_SECONDS = 300  # then minutes
-_GREY = "#767676"
 
 
 class OutputError(ValueError):
@@ -143,6 +137,8 @@ def predict_files(
     _check_output(output, _SUFFIXES_OUT)
     _check_output(embeddings, (".parquet",))
     if plot:
+        from diccoser_jax import figures  # Matplotlib takes a while to load.
+
         _check_writable(plot)
     if embeddings and isinstance(model.saved.model, CnnLstm):
         raise OutputError("--embeddings: the CNN-LSTM has no local context.")
@@ -178,8 +174,13 @@ def predict_files(
                 result = model(waveform.of(audio.blocks(path)), SAMPLE_RATE_HZ)
                 if plot:
                     picture = _free_name(plot, path, pictures)
-                    drawn = draw(path, result, waveform.extremes(), answer_seconds)
-                    files.replace(picture, drawn)
+                    drawn = figures.prediction(
+                        pathlib.Path(path).name,
+                        result,
+                        waveform.extremes(),
+                        answer_seconds,
+                    )
+                    files.replace(picture, figures.png(drawn))
             except (AudioError, OSError) as error:
                 text = str(error)
                 errors.append(text if path in text else f"{path}: {text}")
@@ -417,80 +418,6 @@ def _free_name(folder: pathlib.Path, path: str, taken: set[str]) -> pathlib.Path
         name = f"{stem}-{number}"
     taken.add(name)
     return folder / f"{name}.png"
-
-
-def draw(
-    path: str, result: Prediction, extremes: np.ndarray, answer_seconds: float
-) -> bytes:
-    """The waveform above the posteriors, or the dimensions, over time.
-
-    Args:
-      path: of the file, for the title.
-      result: of the whole file.
-      extremes: ``[columns, 2]``, lowest and highest sample, in equal steps of time.
-      answer_seconds: in longer files, a line there shows where the posteriors begin
-        that the answer is the mean of.
-
-    Returns:
-      A PNG.
-    """
-    from matplotlib.figure import Figure  # No pyplot: no window, no global state.
-
-    from diccoser_jax.figures import COLOURS
-
-    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-    wave, curves = figure.subplots(
-        2, sharex=True, gridspec_kw={"height_ratios": [1, 2.2]}
-    )
-    for axes in (wave, curves):
-        axes.spines[["top", "right"]].set_visible(False)
-    title = pathlib.Path(path).name
-    if result.task == "classification":
-        title += f": {result.label} ({result.pooled.max():.2f})"
-    else:
-        means = zip(result.names, result.pooled)
-        title += ": " + ", ".join(f"{name} {mean:.2f}" for name, mean in means)
-    figure.suptitle(title)
-
-    unit, unit_seconds = "seconds", 1
-    if result.seconds > _LONGEST_IN_SECONDS:
-        unit, unit_seconds = "minutes", 60
-    low = _coarser(extremes[:, 0], _WAVEFORM_COLUMNS, np.min)
-    high = _coarser(extremes[:, 1], _WAVEFORM_COLUMNS, np.max)
-    ends = np.linspace(0, result.seconds / unit_seconds, len(low) + 1)
-    wave.fill_between(ends[:-1], low, high, step="post", color=_GREY, linewidth=0)
-    loudest = max(np.abs(extremes).max(), 1e-3)
-    wave.set(ylim=(-loudest, loudest), ylabel="waveform", yticks=[])
-
-    # Each frame is drawn over the 40 ms that end with it.
-    frames = _coarser(result.frames, _CURVE_COLUMNS, np.mean)
-    ends = np.linspace(0, result.times_seconds[-1] / unit_seconds, len(frames) + 1)
-    frames = np.concatenate([frames[:1], frames])
-    if result.task == "classification":
-        curves.stackplot(
-            ends, frames.T, step="pre", labels=result.names, colors=COLOURS
-        )
-        curves.set(ylim=(0, 1), ylabel="posterior")
-        if 0 < answer_seconds < result.seconds:
-            start = answer_seconds / unit_seconds
-            curves.axvline(start, color="black", linestyle=":", linewidth=1)
-            curves.text(start, 1.01, " the answer is the mean from here", fontsize=8)
-    else:
-        for name, track, colour in zip(result.names, frames.T, COLOURS):
-            curves.plot(ends, track, color=colour, label=name)
-        curves.grid(axis="y", color="0.92")
-    curves.set(xlim=(0, ends[-1]), xlabel=unit)
-    figure.legend(loc="outside right center", frameon=False, reverse=True)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
-    return png.getvalue()
-
-
-def _coarser(values: np.ndarray, most: int, reduce: Callable) -> np.ndarray:
-    """At most so many of many."""
-    step = -(-len(values) // most)
-    starts = range(0, len(values), step)
-    return np.stack([reduce(values[i : i + step], axis=0) for i in starts])
 
 
 # Streams.

@@ -312,16 +312,15 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             if spread:
                 over = "folds" if summary["folds"] > 1 else "seeds"
                 compare += f"; {spread} over {summary[over]} {over}"
-        yield _measure_name(measure), page.number(value), compare
+        name = statistics.measure_name(measure) + _MEANINGS.get(measure, "")
+        yield name, page.number(value), compare
     expected = results.get("expected_score")
     if expected:
         verdict = "reached" if total["score"] >= expected else "MISSED"
         yield "expected score", verdict, f"at least {page.number(expected)}"
 
 
-def _measure_name(measure: str) -> str:
-    names = {"ua": "UA (mean recall)", "wa": "WA (accuracy)"}
-    return names.get(measure) or f"CCC, {measure.removeprefix('ccc_')}"
+_MEANINGS = {"ua": " (mean recall)", "wa": " (accuracy)"}
 
 
 def _classes(finished: _Finished) -> Iterator[Block]:
@@ -417,12 +416,12 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
     speakers, sums = statistics.group_sums(answers, answers.speakers)
     seeds = len(np.unique(answers.seeds))
     scores = {
-        _measure_name(measure): score(sums)
+        statistics.measure_name(measure): score(sums)
         for measure, score in statistics.measures(finished.task, finished.names).items()
     }
     if finished.task == "classification":
         unit, sizes = "examples", sums.sum(axis=(1, 2)) / seeds
-        shown = {"UA": scores["UA (mean recall)"]}
+        shown = {"UA": scores["UA"]}
         total = finished.results["all"]["ua"]
         lines = {"chance": finished.chance, f"pooled UA {page.number(total)}": total}
     else:
@@ -594,7 +593,7 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: one for each run, and what they are together."""
     folds = results["folds"]
     measures = _measures(results["protocol"])
-    header = ["fold", *map(_measure_name, measures)]
+    header = ["fold", *map(statistics.measure_name, measures)]
     columns = {
         key: digits
         for key, digits in (
@@ -654,7 +653,11 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     repeated = summary["seeds"] > 1
     header = ["measure", "all rows", f"{level} interval"]
     rows = [
-        [_measure_name(m), page.number(entry["pooled"]), _interval(entry["interval"])]
+        [
+            statistics.measure_name(m),
+            page.number(entry["pooled"]),
+            _interval(entry["interval"]),
+        ]
         for m, entry in found.items()
     ]
     if several or repeated:

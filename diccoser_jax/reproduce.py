@@ -28,13 +28,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import scipy.stats
 from absl import app, flags, logging
 from flax import linen as nn
 
 from configs import default
 from data_prep.continuous import __main__ as continuous
-from data_prep.continuous import composition
 from data_prep.corpus import CorpusError
 from data_prep.synthetic import synthesis
 from diccoser_jax import (
@@ -47,12 +45,14 @@ from diccoser_jax import (
     experiment,
     figures,
     files,
+    local_contexts,
     main,
     model_file,
     page,
     predictions,
     report,
     statistics,
+    tables,
     traditional,
     train,
 )
@@ -254,7 +254,7 @@ def _ceiling(reproduction: Reproduction, runs: Sequence[Run]) -> list[Run]:
     return [
         dataclasses.replace(
             longest,
-            label=_CEILING,
+            label=tables.CEILING,
             folders=[],
             answers=dataclasses.replace(answers, outputs=outputs),
             parameters=None,
@@ -346,9 +346,9 @@ def _comparison_page(
     measures = list(reproduction.measures)
     if reproduction.corpus.task == "classification":
         measures.reverse()  # the paper's figures show WA, then UA
-    yield from partial(systems)
+    yield from tables.partial(systems)
     yield page.Heading("Scores")
-    yield from scores(systems, paper)
+    yield from tables.scores(systems, paper)
     labels = [row["system"] for row in systems]
     means, deviations = (
         {m: [row["measures"][m][key] or 0.0 for row in systems] for m in measures}
@@ -376,106 +376,8 @@ def _comparison_page(
             "train. Losses of different kinds are not comparable.",
         )
     yield page.Heading("What is claimed, and what is found here")
-    yield from tests(found["tests"])
+    yield from tables.tests(found["tests"])
     yield page.Text(f"Protocol: {found['protocol']}.")
-
-
-def partial(systems: Sequence[Mapping[str, Any]]) -> Iterator[page.Block]:
-    """Says which systems were not run on all folds."""
-    partial = [row for row in systems if row["folds"] < row["of_folds"]]
-    if not partial:
-        return
-    names = "; ".join(
-        f"{row['system']}: {row['folds']} of {row['of_folds']}" for row in partial
-    )
-    yield page.Text(
-        f"Not on all folds: {names}. A mean over some folds is not comparable with one "
-        "over all; differences below are taken on the folds that both systems have."
-    )
-
-
-def tests(found: Sequence[Mapping[str, Any]]) -> Iterator[page.Block]:
-    """The table of what is claimed, as `Reproduction.write` keeps it."""
-    yield page.Table(
-        ["claim", "holds", "difference", "95 % interval", "p", "speakers"],
-        [
-            (
-                test["claim"],
-                test["holds"],
-                *(
-                    (
-                        f"{test['difference']:+.3f}",
-                        "{:+.3f} to {:+.3f}".format(*test["interval"]),
-                        f"{test['p_value']:.3f}",
-                        test["pairs"],
-                    )
-                    if "p_value" in test
-                    else ("", "", "", "")
-                ),
-            )
-            for test in found
-        ],
-    )
-    yield page.Text(
-        "Paired by speaker: the mean difference of the speakers' "
-        f"{found[0].get('measure', 'scores') if found else 'scores'}, and the p value "
-        "of a sign-flip test. Below 5 % a difference counts; without that, it is "
-        "noise. p values are not corrected for the number of claims."
-    )
-
-
-def scores(
-    rows: Sequence[Mapping[str, Any]],
-    paper: Sequence[Mapping[str, float | None]] | None = None,
-) -> Iterator[page.Block]:
-    """A table of systems and their scores, as `Reproduction.write` keeps them."""
-    measures = list(rows[0]["measures"])
-    header = ["system"]
-    for measure in measures:
-        header += [_measure_name(measure)] + (["paper"] if paper else [])
-    yield page.Table(
-        [*header, "folds", "runs", "parameters", "minutes"],
-        [
-            (
-                row["system"],
-                *(
-                    cell
-                    for measure in measures
-                    for cell in (
-                        mean_and_deviation(row["measures"][measure]),
-                        *([_optional(paper[i][measure])] if paper else []),
-                    )
-                ),
-                row["folds"],
-                row["runs"],
-                f"{row['parameters']:,}" if row["parameters"] else "",
-                f"{row['seconds'] / 60:.1f}",
-            )
-            for i, row in enumerate(rows)
-        ],
-    )
-    if rows[-1]["system"] == _CEILING:
-        yield page.Text(
-            "Labels of this corpus were computed. The ceiling is what they permit one "
-            "who measures without error what is heard, and knows nothing of what is "
-            "to come."
-        )
-
-
-def _measure_name(measure: str) -> str:
-    if measure.startswith("ccc_"):
-        return f"CCC, {measure.removeprefix('ccc_')}"
-    return measure.upper()
-
-
-def _optional(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def mean_and_deviation(found: Mapping[str, Any]) -> str:
-    """A measure of `statistics.summarise` over folds, as tables write it."""
-    deviation = "" if found["std"] is None else f" ± {found['std']:.3f}"
-    return f"{found['mean']:.3f}{deviation}"
 
 
 def _curves(run: Run) -> list[dict[str, list[float]]]:
@@ -541,43 +443,14 @@ def table3(reproduction: Reproduction, name: str) -> pathlib.Path:
         "networks": rows,
         "window_seconds": seconds,
         "outputs": outputs,
+        "repetitions": _REPETITIONS,
         "device": device,
     }
-    blocks = [page.Heading("Networks"), *networks(found)]
+    blocks = [page.Heading("Networks"), *tables.networks(found)]
     return reproduction.write(name, "Parameters and cost (Table 3)", blocks, found)
 
 
-def networks(found: Mapping[str, Any]) -> Iterator[page.Block]:
-    """The table of what networks cost, as `Reproduction.write` keeps it."""
-    parameters = {row["network"]: row["parameters"] for row in found["networks"]}
-    yield page.Table(
-        [
-            *("network", "parameters", "of the CNN-LSTM"),
-            *("million multiply-adds a second", "receptive field, s"),
-            "times faster than real time",
-        ],
-        [
-            (
-                row["network"],
-                f"{row['parameters']:,}",
-                f"{row['parameters'] / _baseline(parameters, row['network']):.0%}",
-                f"{row['multiply_adds_per_second'] / 1e6:,.0f}",
-                _receptive_field(row["receptive_field_seconds"]),
-                f"{1 / row['real_time_factor']:,.0f}",
-            )
-            for row in found["networks"]
-        ],
-    )
-    yield page.Text(
-        f"Windows of {found['window_seconds']:g} s, {found['outputs']} outputs. The "
-        f"speed is that of one window at a time, the median of {_REPETITIONS}, on "
-        f"{found['device']}. The CNN-LSTM hears the whole window, what is to come "
-        "included."
-    )
-
-
 _REPETITIONS = 9
-_CEILING = "ceiling"
 
 
 def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
@@ -589,14 +462,6 @@ def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
         jax.block_until_ready(infer(model, variables, waveform))
         times.append(time.perf_counter() - started)
     return float(np.median(times[1:]))  # the first compiles
-
-
-def _baseline(parameters: Mapping[str, int], network: str) -> int:
-    return parameters[f"CNN-LSTM, {network.rpartition(', ')[2]}"]
-
-
-def _receptive_field(seconds: float | None) -> str:
-    return "all" if seconds is None else f"{seconds:.1f}"
 
 
 # Table 4: traditional features.
@@ -662,7 +527,7 @@ def _mean_ua(corpus: data.Corpus, run: Run) -> float:
 
 def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
     """Local contexts of the test recordings on their first two principal components."""
-    corpus = reproduction.corpus
+    corpus, config = reproduction.corpus, reproduction.config
     columns, panels, found = [], {}, []
     for system in (System("CS max"), System("CS rms")):
         columns.append(reproduction.run(system, system.label()))
@@ -670,22 +535,24 @@ def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
     for folders in zip(*(run.folders for run in columns)):
         for run, folder in zip(columns, folders):
             entry = report.read_results(folder / "results.json")["folds"][0]
-            contexts, targets = _mean_local_contexts(
-                reproduction,
+            contexts, targets = local_contexts.means(
                 model_file.load(folder / model_file.NAME),
+                corpus,
                 reproduction.plan[entry["fold"]].test,
+                config.data.window_seconds,
+                config.train.batch_size,
             )
-            points, shares = _principal_components(contexts)
+            points, shares = local_contexts.principal_components(contexts)
             label = f"{run.label}, fold {entry['fold']}" + (
-                f", seed {entry['seed']}" if reproduction.config.repeats > 1 else ""
+                f", seed {entry['seed']}" if config.repeats > 1 else ""
             )
             colors = targets if targets.ndim == 1 else targets[:, 0]
             panels[label] = (points, colors)
             found.append(
                 {
                     "system": label,
-                    "variance_shares": [_finite(share) for share in shares],
-                    **_correlations(points, targets, corpus.target_names),
+                    "variance_shares": list(shares),
+                    **local_contexts.correlations(points, targets, corpus.target_names),
                 }
             )
     classification = corpus.task == "classification"
@@ -693,7 +560,7 @@ def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
     # Two columns of pictures for a few folds, four for many.
     picture = figures.scatters(panels, names, columns=2 if len(panels) < 5 else 4)
     blocks = [
-        *partial([_row(reproduction, run) for run in columns]),
+        *tables.partial([_row(reproduction, run) for run in columns]),
         page.Heading("Local contexts"),
         page.Picture(
             name,
@@ -704,7 +571,7 @@ def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
             + ", on the first (across) and second (up) principal component of each "
             "fold; signs are arbitrary.",
         ),
-        *components({"panels": found, "task": corpus.task}),
+        *tables.components({"panels": found, "task": corpus.task}),
     ]
     title = "Local contexts (Fig. 8)"
     return reproduction.write(
@@ -713,124 +580,6 @@ def fig8(reproduction: Reproduction, name: str) -> pathlib.Path:
         blocks,
         {"panels": found},
     )
-
-
-def components(found: Mapping[str, Any]) -> Iterator[page.Block]:
-    """The table of principal components, as `Reproduction.write` keeps them."""
-    panels = found["panels"]
-    yield page.Table(
-        [
-            *("network, fold", "variance of the first", "of the second"),
-            *("first and arousal", "second and valence"),
-        ],
-        [
-            (
-                panel["system"],
-                *map(_percent, panel["variance_shares"]),
-                *(page.number(panel[key], 2) for key in ("arousal", "valence")),
-            )
-            for panel in panels
-        ],
-    )
-    yield page.Text(
-        "Shares of the variance, and absolute rank correlations (Spearman) of the "
-        "first component with arousal and of the second with valence: "
-        + (
-            "those of the acted class, as its word was rated by Russell and Mehrabian "
-            "(1977), so that all recordings of a class share one value. A dash: words "
-            "that nobody rated."
-            if found["task"] == "classification"
-            else "the means of the labels of each window."
-        )
-    )
-    systems = dict.fromkeys(panel["system"].partition(",")[0] for panel in panels)
-    means = []
-    for system in systems:
-        rows = [panel for panel in panels if panel["system"].startswith(f"{system},")]
-        arousal, valence = (
-            page.number(_mean(rows, key), 2) for key in ("arousal", "valence")
-        )
-        means.append(f"{system}: arousal {arousal}, valence {valence}")
-    yield page.Text(
-        "The paper's claims: classes form clusters; the first component follows "
-        "arousal, the second does not follow valence. Means over the folds here: "
-        + "; ".join(means)
-        + "."
-    )
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    known = [row[key] for row in rows if row[key] is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _percent(value: float | None) -> str:
-    return page.NOTHING if value is None else f"{value:.0%}"
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _mean_local_contexts(
-    reproduction: Reproduction, saved: model_file.SavedModel, units: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over time of the local context of each recording (or window).
-
-    Returns:
-      ``[rows, features]``, and classes int ``[rows]`` or, likewise over time, means of
-      the labels, float ``[rows, dimensions]``.
-    """
-    infer = jax.jit(lambda audio: saved.model.apply(saved.variables, audio))
-    contexts, targets = [], []
-    size = reproduction.config.train.batch_size
-    for batch in data.eval_batches(
-        reproduction.corpus,
-        units,
-        batch_size=size,
-        window_seconds=reproduction.config.data.window_seconds,
-    ):
-        padded = data.pad_batch(data.arrays(batch), size)
-        context = np.asarray(infer(padded["audio"]).local_context)
-        context, target = context[: len(batch["target"])], batch["target"]
-        if target.ndim == 1:
-            context = context.mean(axis=1)
-        else:  # a tail is padded
-            weights = batch["mask"] / batch["mask"].sum(axis=1, keepdims=True)
-            context, target = (
-                np.einsum("nt,ntd->nd", weights, x) for x in (context, target)
-            )
-        contexts.append(context)
-        targets.append(target)
-    return np.concatenate(contexts), np.concatenate(targets)
-
-
-def _principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first two, ``[rows, 2]``, and their shares of the variance."""
-    centred = vectors - vectors.mean(axis=0)
-    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
-    total = np.sum(scales**2)
-    return (left * scales)[:, :2], scales[:2] ** 2 / (total if total else np.nan)
-
-
-def _correlations(
-    components: np.ndarray, targets: np.ndarray, names: Sequence[str]
-) -> dict[str, float | None]:
-    """Absolute rank correlations of the components with arousal and valence."""
-    found: dict[str, float | None] = dict.fromkeys(("arousal", "valence"))
-    if targets.ndim == 1:
-        if not set(names) <= set(composition.EMOTIONS):
-            return found
-        points = np.array([composition.point(name, 1.0) for name in names])[targets]
-        places = {"arousal": 0, "valence": 1}
-    else:
-        points, places = targets, {name: i for i, name in enumerate(names)}
-    for i, dimension in enumerate(found):
-        values = points[:, places[dimension]] if dimension in places else None
-        if values is not None and np.ptp(values) and np.ptp(components[:, i]):
-            rank_correlation = scipy.stats.spearmanr(components[:, i], values)[0]
-            found[dimension] = float(abs(rank_correlation))
-    return found
 
 
 # Beyond the paper: what is learnt without labels.

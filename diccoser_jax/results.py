@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
-from diccoser_jax import files, page, report, reproduce
+from diccoser_jax import files, page, report, reproduce, statistics, tables
 from diccoser_jax.comparisons import ABLATIONS
 from diccoser_jax.config import ConfigError
 from diccoser_jax.reproduce import EXPERIMENTS
@@ -233,17 +233,17 @@ def _section(
         found = experiments[name]
         yield page.Heading(found["title"], level=3)
         if name == "table3":
-            yield from reproduce.networks(found)
+            yield from tables.networks(found)
         elif name == "fig8":
             yield _picture(where, name, "Local contexts, coloured by class or arousal")
-            yield from reproduce.components(found)
+            yield from tables.components(found)
         else:
-            yield from reproduce.partial(found["systems"])
-            yield from reproduce.scores(found["systems"], found["paper"])
+            yield from tables.partial(found["systems"])
+            yield from tables.scores(found["systems"], found["paper"])
             yield _picture(where, name, found["title"])
             if name in ABLATIONS:
                 yield _picture(where, f"{name}_curves", "Convergence")
-            yield from reproduce.tests(found["tests"])
+            yield from tables.tests(found["tests"])
         yield page.Code(found["command"])
     if runs:
         yield page.Heading("Cross-validations", level=3)
@@ -278,11 +278,14 @@ def _runs(where: str, runs: Mapping[str, Mapping[str, Any]]) -> Iterator[page.Bl
 
 
 def _measures(run: Mapping[str, Any]) -> dict[str, str]:
-    """Scores as text: mean and deviation over folds, and their interval."""
+    """Scores as text: of one fold, or mean and deviation over folds."""
     if "statistics" not in run:
-        return {measure: value for measure, value, _ in report.headline(dict(run))}
-    measures = run["statistics"]["measures"]
-    return {m: reproduce.mean_and_deviation(found) for m, found in measures.items()}
+        lines = report.headline(dict(run))
+        return {measure.partition(" (")[0]: value for measure, value, _ in lines}
+    return {
+        statistics.measure_name(measure): tables.mean_and_deviation(found)
+        for measure, found in run["statistics"]["measures"].items()
+    }
 
 
 def _cost_and_gaps(

@@ -80,6 +80,13 @@ def measures(task: str, names: Sequence[str]) -> dict[str, Score]:
     return {f"ccc_{name}": ccc(d) for d, name in enumerate(names)}
 
 
+def measure_name(measure: str) -> str:
+    """``ua`` and ``ccc_arousal`` of `measures` as UA and CCC, arousal."""
+    if measure.startswith("ccc_"):
+        return f"CCC, {measure.removeprefix('ccc_')}"
+    return measure.upper()
+
+
 # One system.
 
 

@@ -22,7 +22,7 @@ import speech
 from absl import app
 
 import diccoser_jax
-from diccoser_jax import audio, inference, model_file, predict
+from diccoser_jax import audio, figures, inference, model_file, predict
 from diccoser_jax.audio import AudioError
 from diccoser_jax.cnn_lstm import CnnLstm, CnnLstmConfig
 from diccoser_jax.data import fit_window
@@ -439,7 +439,7 @@ def test_a_picture_shows_where_its_answer_begins_if_that_is_later():
     )
     silence = np.zeros((20, 2))
     at_once, late, never = (
-        predict.draw("speech.wav", result, silence, seconds)
+        figures.png(figures.prediction("speech.wav", result, silence, seconds))
         for seconds in (0.0, 1.0, 3.0)
     )
     assert at_once == never

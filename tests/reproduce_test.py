@@ -19,10 +19,12 @@ from diccoser_jax import (
     comparisons,
     data,
     estimates,
+    local_contexts,
     model_file,
     predictions,
     report,
     reproduce,
+    tables,
     traditional,
     train,
 )
@@ -170,7 +172,7 @@ def test_local_contexts_are_drawn_for_each_fold(reproduction, compared):
 def test_principal_components_are_those_of_scikit_learn():
     decomposition = pytest.importorskip("sklearn.decomposition")
     vectors = np.random.default_rng(0).normal(size=(30, 5)) * [5, 3, 1, 1, 1] + 7
-    components, shares = reproduce._principal_components(vectors)
+    components, shares = local_contexts.principal_components(vectors)
     pca = decomposition.PCA(2).fit(vectors)
     np.testing.assert_allclose(shares, pca.explained_variance_ratio_, rtol=1e-6)
     np.testing.assert_allclose(
@@ -334,7 +336,7 @@ def test_some_folds_first_and_the_others_later(data_dir, tmp_path, monkeypatch):
     test = reproduce._test(mel, raw, "words")
     assert (test["folds"], test["pairs"]) == (1, 2)
     row = reproduce._row(both, raw)
-    (text,) = reproduce.partial([row, reproduce._row(both, mel)])
+    (text,) = tables.partial([row, reproduce._row(both, mel)])
     assert "CS rms, raw: 1 of 2." in text.text
     single = dataclasses.replace(raw, answers=raw.answers[:40])
     assert reproduce._test(single, single, "")["holds"].startswith("not testable")
@@ -404,13 +406,13 @@ def test_representations_without_labels(reproduction, monkeypatch):
 def test_components_follow_labels_and_known_classes():
     components = np.stack([np.arange(8.0), np.zeros(8)], axis=1)
     classes = np.repeat([1, 0], 4)  # sadness first
-    found = reproduce._correlations(components, classes, ("anger", "sadness"))
+    found = local_contexts.correlations(components, classes, ("anger", "sadness"))
     assert found["arousal"] == pytest.approx(0.873, abs=1e-3)  # ties
     assert found["valence"] is None  # the component is constant
-    unknown = reproduce._correlations(components, classes, ("a", "b"))
+    unknown = local_contexts.correlations(components, classes, ("a", "b"))
     assert unknown == {"arousal": None, "valence": None}
     labels = np.stack([np.ones(8), -(np.arange(8.0) ** 3)], axis=1)
-    found = reproduce._correlations(components, labels, ("valence", "arousal"))
+    found = local_contexts.correlations(components, labels, ("valence", "arousal"))
     assert found["arousal"] == pytest.approx(1)
 
 
@@ -423,12 +425,7 @@ def test_local_contexts_of_windows_are_means_over_what_counts(regression):
     variables = weights.draw(shapes)
     saved = model_file.SavedModel(model, variables, "regression", ("a", "b"), 8.0)
     unit = next(iter(regression.metadata["units"]))
-
-    class Holder:
-        corpus = regression
-
-    Holder.config = config
-    contexts, labels = reproduce._mean_local_contexts(Holder, saved, [unit])
+    contexts, labels = local_contexts.means(saved, regression, [unit], 8.0, 10)
     records = regression.source([unit], evaluation=True)
     assert len(contexts) == len(records) == 8
     last = records[7]  # 60 s are seven windows and a half
@@ -467,7 +464,7 @@ def test_computed_labels_have_a_ceiling(regression, tmp_path):
     for found in row["measures"].values():
         assert 0.95 < found["mean"] < 1
     np.testing.assert_array_equal(ceiling.answers.recordings, answers.recordings)
-    *_, table, text = reproduce.scores([reproduce._row(Holder, run), row])
+    *_, table, text = tables.scores([reproduce._row(Holder, run), row])
     assert table.rows[1][0] == "ceiling"
     assert "The ceiling is what they permit" in text.text
     config.data.dataset = "recola/avec"
