@@ -148,7 +148,7 @@ def _pretrain(
     )
 
     def validate(state: train.TrainState) -> tuple[float, float]:
-        passed = evaluate.masked_pass(
+        _, error = evaluate.predict(
             setup.eval_step,
             state,
             corpus=corpus,
@@ -157,8 +157,6 @@ def _pretrain(
             window_seconds=config.data.window_seconds,
             sharding=setup.shared,
         )
-        losses, weights = zip(*((loss, count) for _, _, loss, count in passed))
-        error = float(np.average(losses, weights=weights))
         return error, -error
 
     state, progress = train.fit(config, path.parent, corpus, setup, validate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -71,31 +71,6 @@ def count_sequences(mask: jax.Array) -> jax.Array:
     return jnp.any(mask.reshape(mask.shape[0], -1) > 0, axis=1).sum()
 
 
-def masked_pass(
-    step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]],
-    state: TrainState,
-    *,
-    corpus: data.Corpus,
-    units: Sequence[str],
-    batch_size: int,
-    window_seconds: float,
-    sharding: jax.sharding.Sharding,
-) -> Iterator[tuple[data.Batch, layers.Output, float, int]]:
-    """The batches of these units and what a step says of each; arguments of `predict`.
-
-    Yields:
-      The batch; the outputs for it and for what it was padded with; its mean loss; and
-      how many sequences that is the mean of.
-    """
-    for batch in data.eval_batches(
-        corpus, units, batch_size=batch_size, window_seconds=window_seconds
-    ):
-        padded = data.pad_batch(data.arrays(batch), batch_size)
-        share = distributed.share(padded)
-        output, loss, sequences = step(state, distributed.to_devices(share, sharding))
-        yield batch, output, float(loss), int(sequences)
-
-
 def predict(
     step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]],
     state: TrainState,
@@ -122,17 +97,14 @@ def predict(
       loss over the sequences.
     """
     loss_sum, sequences_sum, parts = 0.0, 0, []
-    for batch, output, loss, sequences in masked_pass(
-        step,
-        state,
-        corpus=corpus,
-        units=units,
-        batch_size=batch_size,
-        window_seconds=window_seconds,
-        sharding=sharding,
+    for batch in data.eval_batches(
+        corpus, units, batch_size=batch_size, window_seconds=window_seconds
     ):
-        loss_sum += loss * sequences
-        sequences_sum += sequences
+        padded = data.pad_batch(data.arrays(batch), batch_size)
+        share = distributed.share(padded)
+        output, loss, sequences = step(state, distributed.to_devices(share, sharding))
+        loss_sum += float(loss) * int(sequences)
+        sequences_sum += int(sequences)
         parts.append(_rows(corpus.task, output, batch))
     return predictions.concatenate(parts), loss_sum / sequences_sum
 
