@@ -64,8 +64,9 @@ def test_the_loss_is_the_distance_from_what_comes():
 def config(data_dir):
     config = configs.demo.get_config()
     config.data.data_dir = str(data_dir)
+    config.model.network = "diccoser"
     config.model.features, config.model.local_stacks = 8, 1
-    config.model.global_blocks = 2
+    config.model.global_blocks = 1
     config.train.log_every_steps = 1
     config.train.batch_stats_batches = 2
     config.optimizer.learning_rate, config.optimizer.warmup_epochs = 0.02, 0.0

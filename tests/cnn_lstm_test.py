@@ -1,5 +1,7 @@
 """Tests for `../diccoser_jax/cnn_lstm.py`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,12 +42,11 @@ def test_everything_after_the_convolutions_equals_numpy():
     """LSTM layers against the plain recurrence, then output layer and mean."""
     model = CnnLstm(SMALL)
     waveform = 0.1 * jax.random.normal(jax.random.key(0), (2, 640 * 9))
-    variables = model.init(jax.random.key(1), waveform)
-    output, state = model.apply(
-        variables,
-        waveform,
-        capture_intermediates=lambda m, _: isinstance(m, nn.Dropout),
+    variables = jax.jit(model.init)(jax.random.key(1), waveform)
+    apply = functools.partial(
+        model.apply, capture_intermediates=lambda m, _: isinstance(m, nn.Dropout)
     )
+    output, state = jax.jit(apply)(variables, waveform)
     x = np.asarray(state["intermediates"]["Dropout_2"]["__call__"][0], np.float64)
     params = variables["params"]
     for name in ("OptimizedLSTMCell_0", "OptimizedLSTMCell_1"):
@@ -85,9 +86,9 @@ def test_one_frame_for_each_640_samples(frontend, frames):
 def test_centred_convolutions_see_the_future_and_cannot_stream():
     model = CnnLstm(SMALL)
     waveform = 0.1 * jax.random.normal(jax.random.key(0), (1, 640 * 9))
-    variables = model.init(jax.random.key(1), waveform)
+    variables = jax.jit(model.init)(jax.random.key(1), waveform)
     gradient = jax.grad(lambda w: model.apply(variables, w).frames[:, 3].sum())
-    touched = np.flatnonzero(gradient(waveform)[0])
+    touched = np.flatnonzero(jax.jit(gradient)(waveform)[0])
     assert touched[-1] >= 640 * 4
     with pytest.raises(ValueError, match=r"CNN-LSTM cannot stream.*centred"):
         model.apply(variables, waveform, mutable="carry")

@@ -238,7 +238,7 @@ def test_a_scan_over_chunks():
 def test_gradients_flow_through_the_carry(setting):
     """To the parameters and to all samples, those of earlier chunks included."""
     model, variables = _network(
-        window_frames=3, local_stacks=1, local_dilations=(2,), features=4, **setting
+        window_frames=2, local_stacks=1, local_dilations=(2,), features=4, **setting
     )
     waveform = _noise(6)
     weights = np.random.default_rng(4).normal(size=(2, 6, 3)).astype(np.float32)

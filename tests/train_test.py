@@ -36,9 +36,10 @@ def small_config(**overrides):
     """The real configuration, shrunk."""
     config = default.get_config()
     config.data.window_seconds = 2.0
+    config.model.network = "diccoser"
     config.model.features = 8
     config.model.local_stacks = 1
-    config.model.global_blocks = 2
+    config.model.global_blocks = 1
     config.train.batch_size = 16
     config.train.max_epochs = 3
     config.train.log_every_steps = 2
@@ -51,8 +52,9 @@ def small_config(**overrides):
 
 
 def _model(**settings):
-    """Three local and two global blocks."""
-    shape = {"features": 8, "local_stacks": 1, "window_frames": 10, "global_blocks": 2}
+    """One local block for each stack, and two global ones."""
+    shape = {"features": 8, "local_stacks": 1, "local_dilations": (1,)}
+    shape |= {"window_frames": 10, "global_blocks": 2}
     return Diccoser(DiccoserConfig(**(shape | settings)))
 
 
@@ -159,7 +161,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(task):
         jax.jit(functools.partial(train.train_step, microbatches=parts))(
             state, batch, jax.random.key(1)
         )
-        for parts in (1, 2, 6)
+        for parts in (1, 3)
     ]
     assert not np.array_equal(
         *(jax.tree.leaves(s.params)[0] for s in (state, results[0][0]))
@@ -214,7 +216,9 @@ def test_the_average_of_the_weights_forgets_the_first_ones():
 def test_rematerialisation_changes_the_memory_and_nothing_else():
     batch, results = _batch(), []
     for rematerialise in (False, True):
-        model = _model(local_stacks=7, rematerialise=rematerialise)
+        model = _model(
+            local_stacks=7, local_dilations=(1, 2), rematerialise=rematerialise
+        )
         state, rng = _state(model, optax.sgd(1.0)), jax.random.key(1)
         options = train.compiler_options(rematerialise=rematerialise)
         step = jax.jit(train.train_step, compiler_options=options)
@@ -228,7 +232,7 @@ def test_rematerialisation_changes_the_memory_and_nothing_else():
         (state.params, state.batch_stats),
         (same_state.params, same_state.batch_stats),
     )
-    assert less < 0.6 * memory
+    assert less < 0.65 * memory
 
 
 @pytest.mark.parametrize(
@@ -314,9 +318,8 @@ def test_regression_learns_a_track_by_its_ccc():
     for _ in range(60):
         state, metrics = step(state, batch, jax.random.key(1))
     assert metrics["loss"] < 0.3
-    output = model.apply(state.variables, batch["audio"], train=False)
+    output, loss, sequences = jax.jit(evaluate.eval_step)(state, batch)
     expected = losses.ccc_loss(output.frames, batch["target"])
-    _, loss, sequences = evaluate.eval_step(state, batch)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert sequences == 4
 
