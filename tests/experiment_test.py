@@ -15,10 +15,9 @@ from diccoser_jax import experiment, predictions, train
 
 
 def _config(data_dir, **overrides):
-    """The demo's configuration with fewer steps of fewer channels."""
+    """The demo's configuration with fewer steps."""
     config = configs.demo.get_config()
     config.data.data_dir = str(data_dir)
-    config.model.features = 16
     config.train.max_epochs = 8
     config.train.batch_stats_batches = 5
     for key, value in overrides.items():
@@ -69,9 +68,9 @@ def test_results_say_by_what_protocol_they_were_made(finished, classification):
     assert protocol["examples"] == {"train": 240, "validation": 80, "test": 80}
     assert np.sum(results["all"]["confusion"]) == 80
     assert protocol["class_names"] == list(classification.target_names)
-    block = 2 * 16 * 16 + 2 * 16 + 16 * 16 + 16
-    stem, branch, output = 3 * 40 * 16 + 16, 8 * 16 + 16, 4 * 16 + 4
-    global_network = 8 * (block + 2 * 16 * 16) - 16 * 16
+    block = 2 * 32 * 32 + 2 * 32 + 32 * 32 + 32
+    stem, branch, output = 3 * 40 * 32 + 32, 8 * 32 + 32, 4 * 32 + 4
+    global_network = 8 * (block + 2 * 32 * 32) - 32 * 32
     assert results["parameters"] == stem + 9 * block + branch + global_network + output
 
 
