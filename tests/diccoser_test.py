@@ -139,6 +139,31 @@ def test_the_network_of_the_paper_streams_real_speech(frontend):
     np.testing.assert_allclose(jnp.concatenate(frames, 1), whole, rtol=0, atol=1e-5)
 
 
+def test_streams_can_be_differentiated_and_mapped():
+    config = VARIANTS[0].values[0]
+    model, variables = _network(config)
+    waveform, _ = _waveform(config, 6, batch=4)
+
+    def step(carry, chunk):
+        output, carry = model.apply({**variables, **carry}, chunk, mutable=layers.CARRY)
+        return carry, output.frames
+
+    def last_output(waveform):
+        carry, _ = step({}, waveform[:, :1920])
+        return step(carry, waveform[:, 1920:])[1][:, -1].sum()
+
+    whole = jax.grad(lambda w: model.apply(variables, w).pooled.sum())
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(last_output))(waveform),
+        jax.jit(whole)(waveform),
+        rtol=0,
+        atol=1e-5,
+    )
+    first = jax.jit(lambda w: step({}, w)[1])
+    mapped = jax.jit(jax.vmap(lambda w: step({}, w[None])[1][0]))(waveform)
+    np.testing.assert_allclose(mapped, first(waveform), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("window_frames", "expected"),
     [

@@ -161,7 +161,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(task):
         jax.jit(functools.partial(train.train_step, microbatches=parts))(
             state, batch, jax.random.key(1)
         )
-        for parts in (1, 3)
+        for parts in (1, 2, 6)
     ]
     assert not np.array_equal(
         *(jax.tree.leaves(s.params)[0] for s in (state, results[0][0]))
@@ -217,7 +217,7 @@ def test_rematerialisation_changes_the_memory_and_nothing_else():
     batch, results = _batch(), []
     for rematerialise in (False, True):
         model = _model(
-            local_stacks=7, local_dilations=(1, 2), rematerialise=rematerialise
+            local_stacks=7, local_dilations=(1, 2, 4), rematerialise=rematerialise
         )
         state, rng = _state(model, optax.sgd(1.0)), jax.random.key(1)
         options = train.compiler_options(rematerialise=rematerialise)
@@ -232,7 +232,7 @@ def test_rematerialisation_changes_the_memory_and_nothing_else():
         (state.params, state.batch_stats),
         (same_state.params, same_state.batch_stats),
     )
-    assert less < 0.65 * memory
+    assert less < 0.6 * memory
 
 
 @pytest.mark.parametrize(
