@@ -148,15 +148,19 @@ def _pretrain(
     )
 
     def validate(state: train.TrainState) -> tuple[float, float]:
-        _, error = evaluate.predict(
-            setup.eval_step,
-            state,
-            corpus=corpus,
-            units=fold.validation,
-            batch_size=config.train.batch_size,
+        size = config.train.batch_size
+        batches = data.eval_batches(
+            corpus,
+            fold.validation,
+            batch_size=size,
             window_seconds=config.data.window_seconds,
-            sharding=setup.shared,
         )
+        # The losses only: what is said of hours of frames is not kept.
+        passed = evaluate.masked_pass(
+            setup.eval_step, state, batches, batch_size=size, sharding=setup.shared
+        )
+        losses, weights = zip(*((loss, count) for _, _, loss, count in passed))
+        error = float(np.average(losses, weights=weights))
         return error, -error
 
     state, progress = train.fit(config, path.parent, corpus, setup, validate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -71,6 +71,34 @@ def count_sequences(mask: jax.Array) -> jax.Array:
     return jnp.any(mask.reshape(mask.shape[0], -1) > 0, axis=1).sum()
 
 
+def masked_pass(
+    step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]],
+    state: TrainState,
+    batches: Iterable[data.Batch],
+    *,
+    batch_size: int,
+    sharding: jax.sharding.Sharding,
+) -> Iterator[tuple[data.Batch, layers.Output, float, int]]:
+    """What a step says of the batches of `data.eval_batches`.
+
+    Args:
+      step: `eval_step`, jitted.
+      state: what to ask.
+      batches: up to ``batch_size`` each; the last one is padded to it and masked.
+      batch_size: of the step.
+      sharding: of the batch axis.
+
+    Yields:
+      The batch; the outputs for it and for what it was padded with; its mean loss; and
+      how many sequences that is the mean of.
+    """
+    for batch in batches:
+        padded = data.pad_batch(data.arrays(batch), batch_size)
+        share = distributed.share(padded)
+        output, loss, sequences = step(state, distributed.to_devices(share, sharding))
+        yield batch, output, float(loss), int(sequences)
+
+
 def predict(
     step: Callable[..., tuple[layers.Output, jax.Array, jax.Array]],
     state: TrainState,
@@ -97,14 +125,14 @@ def predict(
       loss over the sequences.
     """
     loss_sum, sequences_sum, parts = 0.0, 0, []
-    for batch in data.eval_batches(
+    batches = data.eval_batches(
         corpus, units, batch_size=batch_size, window_seconds=window_seconds
+    )
+    for batch, output, loss, sequences in masked_pass(
+        step, state, batches, batch_size=batch_size, sharding=sharding
     ):
-        padded = data.pad_batch(data.arrays(batch), batch_size)
-        share = distributed.share(padded)
-        output, loss, sequences = step(state, distributed.to_devices(share, sharding))
-        loss_sum += float(loss) * int(sequences)
-        sequences_sum += int(sequences)
+        loss_sum += loss * sequences
+        sequences_sum += sequences
         parts.append(_rows(corpus.task, output, batch))
     return predictions.concatenate(parts), loss_sum / sequences_sum
 

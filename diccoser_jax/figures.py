@@ -1,15 +1,13 @@
-"""The pictures of a report: what was learnt, where it is right, how sure it is.
+"""Pictures of reports, of experiments and of what was heard.
 
-Every function draws one figure from plain arrays. Colours are of Okabe and Ito (2008),
+Every function draws one figure. Colours are of Okabe and Ito (2008),
 which stay apart for colour-blind readers; markers differ as well, for print.
 """
-
-from __future__ import annotations
 
 import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,10 +17,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from diccoser_jax.audio import FRAME_RATE_HZ
 from diccoser_jax.calibration import Reliability
+from diccoser_jax.inference import Prediction
 from diccoser_jax.statistics import measure_name
-
-if TYPE_CHECKING:
-    from diccoser_jax.inference import Prediction
 
 DOTS_PER_INCH = 150
 

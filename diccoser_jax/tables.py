@@ -121,10 +121,9 @@ def networks(found: Mapping[str, Any]) -> Iterator[page.Block]:
     )
     yield page.Text(
         f"Windows of {found['window_seconds']:g} s, {found['outputs']} outputs. The "
-        f"speed is that of one window at a time, the median of "
-        f"{found['repetitions']}, on "
-        f"{found['device']}. The CNN-LSTM hears the whole window, what is to come "
-        "included."
+        "speed is that of one window at a time, the median of "
+        f"{found['repetitions']}, on {found['device']}. The CNN-LSTM hears the whole "
+        "window, what is to come included."
     )
 
 
