@@ -24,6 +24,7 @@ from diccoser_jax import (
     page,
     predictions,
     statistics,
+    tables,
 )
 from diccoser_jax.audio import FRAME_RATE_HZ
 from diccoser_jax.page import (
@@ -308,9 +309,9 @@ def headline(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
                     f"; {summary['level']:.0%} interval {_interval(found['interval'])} "
                     f"over {summary['speakers']} speakers"
                 )
-            spread = _mean_and_std(found)
-            if spread:
-                over = "folds" if summary["folds"] > 1 else "seeds"
+            over = "folds" if summary["folds"] > 1 else "seeds"
+            if summary[over] > 1:
+                spread = tables.mean_and_deviation(found)
                 compare += f"; {spread} over {summary[over]} {over}"
         name = statistics.measure_name(measure) + _MEANINGS.get(measure, "")
         yield name, page.number(value), compare
@@ -416,8 +417,10 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
     speakers, sums = statistics.group_sums(answers, answers.speakers)
     seeds = len(np.unique(answers.seeds))
     scores = {
-        statistics.measure_name(measure): score(sums)
-        for measure, score in statistics.measures(finished.task, finished.names).items()
+        statistics.measure_name(measure): score_of(sums)
+        for measure, score_of in statistics.measures(
+            finished.task, finished.names
+        ).items()
     }
     if finished.task == "classification":
         unit, sizes = "examples", sums.sum(axis=(1, 2)) / seeds
@@ -592,8 +595,8 @@ def _training(finished: _Finished) -> Iterator[Block]:
 def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: one for each run, and what they are together."""
     folds = results["folds"]
-    measures = _measures(results["protocol"])
-    header = ["fold", *map(statistics.measure_name, measures)]
+    scored = measures(results["protocol"])
+    header = ["fold", *map(statistics.measure_name, scored)]
     columns = {
         key: digits
         for key, digits in (
@@ -606,7 +609,7 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             name,
-            *(page.number(_score(fold, measure)) for measure in measures),
+            *(page.number(score(fold, measure)) for measure in scored),
             *(page.number(fold.get(key), digits) for key, digits in columns.items()),
         ]
         for name, fold in zip(_run_names(folds), folds)
@@ -615,20 +618,22 @@ def _fold_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         nothing = [""] * len(columns)
         summary = results.get("statistics")
         if summary:
-            found = (_mean_and_std(summary["measures"][m]) for m in measures)
-            rows.append(["mean ± std", *found, *nothing])
-        pooled = (page.number(_score(results["all"], m)) for m in measures)
+            found = summary["measures"]
+            spreads = (tables.mean_and_deviation(found[m]) for m in scored)
+            rows.append(["mean ± std", *spreads, *nothing])
+        pooled = (page.number(score(results["all"], m)) for m in scored)
         rows.append(["all rows", *pooled, *nothing])
     return header, rows
 
 
-def _measures(protocol: Mapping[str, Any]) -> list[str]:
-    if protocol["task"] == "classification":
-        return ["ua", "wa"]
-    return [f"ccc_{name}" for name in protocol["dimension_names"]]
+def measures(protocol: Mapping[str, Any]) -> list[str]:
+    """The names of what a run is scored by, as `statistics.measures` has them."""
+    names = protocol.get("dimension_names", ())
+    return list(statistics.measures(protocol["task"], names))
 
 
-def _score(scores: Mapping[str, Any], measure: str) -> float:
+def score(scores: Mapping[str, Any], measure: str) -> float:
+    """One of `measures` in the scores of `results.json`, of a fold or of all."""
     if measure in scores:
         return scores[measure]
     return scores["ccc"][measure.removeprefix("ccc_")]["pooled"]
@@ -663,7 +668,7 @@ def _statistics(finished: _Finished) -> Iterator[Block]:
     if several or repeated:
         header.append(f"{'folds' if several else 'seeds'}, mean ± std")
         for row, entry in zip(rows, found.values()):
-            row.append(_mean_and_std(entry))
+            row.append(tables.mean_and_deviation(entry))
     if several and repeated:
         header += ["std by fold", "std by seed", "share of seed"]
         for row, entry in zip(rows, found.values()):
@@ -803,14 +808,6 @@ def _interval(interval: Sequence[float] | None) -> str:
     if interval is None or not np.isfinite(interval).all():
         return page.NOTHING
     return f"{page.number(interval[0])} to {page.number(interval[1])}"
-
-
-def _mean_and_std(found: Mapping[str, Any]) -> str:
-    """Over the folds; of a single fold over its seeds; empty for a single run."""
-    std = found["std"]
-    if std is None and "variance" in found:
-        std = math.sqrt(found["variance"]["seed"])
-    return "" if std is None else f"{page.number(found['mean'])} ± {page.number(std)}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -280,8 +280,12 @@ def _runs(where: str, runs: Mapping[str, Mapping[str, Any]]) -> Iterator[page.Bl
 def _measures(run: Mapping[str, Any]) -> dict[str, str]:
     """Scores as text: of one fold, or mean and deviation over folds."""
     if "statistics" not in run:
-        lines = report.headline(dict(run))
-        return {measure.partition(" (")[0]: value for measure, value, _ in lines}
+        return {
+            statistics.measure_name(measure): page.number(
+                report.score(run["all"], measure)
+            )
+            for measure in report.measures(run["protocol"])
+        }
     return {
         statistics.measure_name(measure): tables.mean_and_deviation(found)
         for measure, found in run["statistics"]["measures"].items()

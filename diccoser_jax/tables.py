@@ -1,5 +1,6 @@
 """Tables of experiments, from the numbers that their pages and `results` keep."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -93,9 +94,15 @@ def scores(
 
 
 def mean_and_deviation(found: Mapping[str, Any]) -> str:
-    """A measure of `statistics.summarise` over folds, as tables write it."""
-    deviation = "" if found["std"] is None else f" ± {found['std']:.3f}"
-    return f"{found['mean']:.3f}{deviation}"
+    """A measure of `statistics.summarise`, as tables write it.
+
+    Over the folds; of a single fold over its seeds; a single run has no deviation.
+    """
+    std = found["std"]
+    if std is None and "variance" in found:
+        std = math.sqrt(found["variance"]["seed"])
+    deviation = "" if std is None else f" ± {page.number(std)}"
+    return f"{page.number(found['mean'])}{deviation}"
 
 
 def networks(found: Mapping[str, Any]) -> Iterator[page.Block]:
