@@ -10,7 +10,7 @@ MODULES = [
     f"diccoser_jax.{name}"
     for name in (
         *("features", "layers", "diccoser", "cnn_lstm"),
-        *("losses", "metrics", "stream", "attribution"),
+        *("losses", "metrics", "ops", "stream", "attribution"),
     )
 ]
 

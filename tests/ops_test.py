@@ -42,7 +42,7 @@ def branch(request, monkeypatch):
 
 
 def _random(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
 def _positive(*shape, seed=0):
@@ -257,7 +257,7 @@ def test_convolve_and_pool(batch, taps, size, inputs):
 
 @pytest.mark.usefixtures("branch")
 def test_gradient_of_convolve_and_pool_goes_to_the_first_of_equal_ones():
-    x, kernel = jnp.zeros((2, 22, 2)), jnp.asarray(_random(3, 2, 4))
+    x, kernel = jnp.zeros((2, 22, 2)), _random(3, 2, 4)
     gradient = _random(2, 4, 4, seed=1)
     _, backward = jax.vjp(lambda x: ops.convolve_and_pool(x, kernel, 5), x)
     _, plain = jax.vjp(lambda x: _plain_convolve(x, kernel)[:, ::5], x)
@@ -315,7 +315,8 @@ def _plain_dropout_norm_relu(x, scale, bias, *, words, rate):
 
 
 def _norm_inputs():
-    x = _random(2, 9, 4) * np.float32([1, 2, 0.5, 1]) + np.float32([0.5, -1, 0, 0.2])
+    spread, mean = np.float32([[[1, 2, 0.5, 1]], [[0.5, -1, 0, 0.2]]])[:, None]
+    x = _random(2, 9, 4) * spread + mean
     return x, np.float32([1, 0.7, -1.2, 2]), np.float32([0, 0.3, -0.2, 0.1])
 
 
@@ -358,7 +359,7 @@ def test_no_gradient_flows_through_the_statistics(statistic):
 def test_dropout_norm_relu_by_finite_differences(rate):
     x, scale, bias = _norm_inputs()
     check_grads(
-        lambda *inputs: _dropout_norm_relu(*inputs, rate)[0],
+        lambda *inputs: _dropout_norm_relu(*map(jnp.asarray, inputs), rate)[0],
         (x, scale, bias + 20),  # above the bend of ReLU
         order=1,
         modes=["rev"],
@@ -371,7 +372,7 @@ def test_dropout_norm_relu_by_finite_differences(rate):
 @pytest.mark.parametrize("constant", [0.0, 1.1, 1000.1])
 def test_constant_input_of_batch_norm(constant):
     _, scale, bias = _norm_inputs()
-    x = np.full((2, 9, 4), constant, np.float32)
+    x = jnp.full((2, 9, 4), constant, jnp.float32)
     epsilon = 1e-5
 
     def norm(*inputs):
