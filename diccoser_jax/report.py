@@ -416,11 +416,10 @@ def _speakers(finished: _Finished) -> Iterator[Block]:
         return
     speakers, sums = statistics.group_sums(answers, answers.speakers)
     seeds = len(np.unique(answers.seeds))
+    measured = statistics.measures(finished.task, finished.names)
     scores = {
         statistics.measure_name(measure): score_of(sums)
-        for measure, score_of in statistics.measures(
-            finished.task, finished.names
-        ).items()
+        for measure, score_of in measured.items()
     }
     if finished.task == "classification":
         unit, sizes = "examples", sums.sum(axis=(1, 2)) / seeds

@@ -315,7 +315,7 @@ def _plain_dropout_norm_relu(x, scale, bias, *, words, rate):
 
 
 def _norm_inputs():
-    spread, mean = np.float32([[[1, 2, 0.5, 1]], [[0.5, -1, 0, 0.2]]])[:, None]
+    spread, mean = np.float32([[[1, 2, 0.5, 1]]]), np.float32([[[0.5, -1, 0, 0.2]]])
     x = _random(2, 9, 4) * spread + mean
     return x, np.float32([1, 0.7, -1.2, 2]), np.float32([0, 0.3, -0.2, 0.1])
 

@@ -171,6 +171,37 @@ def test_two_recipes_of_a_corpus_take_two_names(workdir, tmp_path):
     assert text.index("## emodb\n") < text.index("## emodb-other\n")
 
 
+def test_runs_on_their_own_have_a_table(tmp_path):
+    """A single run has its scores, a cross-validation their mean and deviation."""
+    protocol = {"corpus": "emodb", "task": "classification", "id": "emodb 123"}
+    single = {
+        "command": "the command",
+        "config": {"fold": "0", "data": {}},
+        "protocol": protocol,
+        "parameters": 1000,
+        "seconds": 120.0,
+        "folds": [{"fold": 0}],
+        "all": {"ua": 0.25, "wa": 0.75},
+    }
+    spread = {"mean": 0.5, "std": 0.125}
+    several = {
+        **single,
+        "folds": [{"fold": 0}, {"fold": 1}],
+        "statistics": {"measures": {"ua": spread, "wa": spread}},
+    }
+    folder, output = tmp_path / "results", tmp_path / "RESULTS.md"
+    for name, content in (("one", single), ("two", several)):
+        workdir = tmp_path / name
+        workdir.mkdir()
+        (workdir / "results.json").write_text(json.dumps(content))
+        assert results.collect(workdir, folder) == [name]
+    results.write(folder, output)
+    text = output.read_text()
+    assert "| run | UA | WA | folds and seeds | parameters | minutes a fold |" in text
+    assert "| one | 0.250 | 0.750 | 1 | 1,000 | 2.0 |" in text
+    assert "| two | 0.500 ± 0.125 | 0.500 ± 0.125 | 2 | 1,000 | 1.0 |" in text
+
+
 def test_a_folder_of_nothing_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="no finished experiment"):
