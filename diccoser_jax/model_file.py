@@ -199,6 +199,12 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
     if path.is_dir():
         if (path / NAME).is_file():
             return path / NAME
+        if runs := sorted(path.glob(f"*/{NAME}")):
+            raise ModelFileError(
+                f"{path}: holds {len(runs)} networks, as a cross-validation does. "
+                f"Expected one of them, such as {runs[0].parent}; diccoser_jax.release "
+                "trains one on all folds"
+            )
         what = "an unfinished training run" if (path / "config.json").exists() else ""
         raise ModelFileError(
             f"{path}: holds no {NAME}{what and f'; it is {what}'}. Expected the "

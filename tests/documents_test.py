@@ -91,6 +91,19 @@ def test_what_is_installed_exists():
     assert named <= set(extras)
 
 
+def test_a_network_that_the_readme_asks_was_trained_by_it():
+    """By a command for one fold: a cross-validation leaves several."""
+    trained = {
+        words[-1].removeprefix("--workdir=")
+        for _, words in commands(PAGES[:1])
+        if "diccoser_jax.main" in words and "--config.fold=all" not in words
+    }
+    pattern = r'(?:--checkpoint=|load\(")(runs/[\w/-]+)'
+    asked = re.findall(pattern, PAGES[0].read_text())
+    assert len(asked) == 3
+    assert set(asked) <= trained
+
+
 def save_model(path):
     """Writes a small network of four classes."""
     network = Diccoser(

@@ -160,6 +160,13 @@ def test_what_is_no_model_is_named(tmp_path, path):
     (folder / "config.json").write_text("{}")
     with pytest.raises(ModelFileError, match="an unfinished training run"):
         model_file.load(folder)
+    for fold in ("fold1", "fold0"):
+        (folder / fold).mkdir()
+        (folder / fold / model_file.NAME).write_bytes(b"")
+    with pytest.raises(
+        ModelFileError, match=r"folder: holds 2 networks.* such as .*folder/fold0;"
+    ):
+        model_file.load(folder)
 
 
 @pytest.mark.parametrize(
