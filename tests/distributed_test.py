@@ -21,8 +21,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 _COMMAND = """
 import json, pathlib, sys
 import ml_collections
-from diccoser_jax import compilation_cache, distributed, experiment, main
-compilation_cache.use_folder(pathlib.Path(sys.argv[3]))
+from diccoser_jax import distributed, experiment, main
+# A process that dies while the other waits for it to save is missed so late.
+distributed._HEARTBEAT_TIMEOUT_SECONDS = 15
 with main.exit_codes():
     config = ml_collections.ConfigDict(json.loads(sys.argv[1]))
     distributed.start(config.distributed)
@@ -41,7 +42,7 @@ def config(data_dir, classification):
 class Pair:
     """Two processes, each with one device."""
 
-    def __init__(self, config, workdir, cache):
+    def __init__(self, config, workdir):
         config = config.copy_and_resolve_references()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -55,10 +56,7 @@ class Pair:
             self.logs.append(log)
             self.processes.append(
                 subprocess.Popen(
-                    [
-                        *(sys.executable, "-c", _COMMAND),
-                        *(config.to_json(), str(workdir), str(cache)),
-                    ],
+                    [sys.executable, "-c", _COMMAND, config.to_json(), str(workdir)],
                     cwd=ROOT,
                     env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
                     stderr=log.open("w"),
@@ -89,14 +87,14 @@ class Pair:
 
 def test_two_processes_train_as_one_and_survive_one_of_them(config, tmp_path):
     """One of the pair is killed, later one is asked to end; one alone finishes."""
-    cache, workdir = tmp_path / "compiled", tmp_path / "pair"
-    with Pair(config, workdir, cache) as pair:
+    workdir = tmp_path / "pair"
+    with Pair(config, workdir) as pair:
         pair.wait_for_step(workdir, 10)
         pair.processes[1].kill()
         assert pair.wait() == [1, -9], pair.said()
         assert "PeerError: Another process of this run has ended" in pair.said()[0]
         assert "Start all of them again" in pair.said()[0]
-    with Pair(config, workdir, cache) as pair:
+    with Pair(config, workdir) as pair:
         pair.wait_for_step(workdir, 24)
         pair.processes[1].terminate()
         assert pair.wait() == [75, 75], pair.said()
@@ -123,7 +121,7 @@ def test_two_processes_train_as_one_and_survive_one_of_them(config, tmp_path):
 def test_a_finished_run_is_reported_by_both(config, tmp_path):
     config = config.copy_and_resolve_references()
     config.train.max_epochs = 1
-    with Pair(config, tmp_path / "pair", tmp_path / "compiled") as pair:
+    with Pair(config, tmp_path / "pair") as pair:
         assert pair.wait() == [0, 0], pair.said()
     results = json.loads((tmp_path / "pair/results.json").read_text())
     assert results["all"]["cost"]["device"].startswith("2 x")
@@ -134,10 +132,7 @@ def test_a_finished_run_is_reported_by_both(config, tmp_path):
 def test_an_error_of_one_ends_the_other(config, tmp_path):
     """The first finds the workdir in use."""
     workdir = tmp_path / "pair"
-    with (
-        lock.hold(workdir),
-        Pair(config, workdir, tmp_path / "compiled") as pair,
-    ):
+    with lock.hold(workdir), Pair(config, workdir) as pair:
         assert pair.wait() == [1, 1]
         assert "InUseError" in pair.said()[0]
         assert "PeerError: The first process cannot go on" in pair.said()[1]

@@ -81,10 +81,8 @@ class Builder(corpus.CorpusBuilder):
         index = int(recording.speaker)
         if self.dimension_names:
             return _monologue(index)[0]
-        emotion = self.class_names.index(str(recording.label))
         take = int(recording.id.rpartition("-")[2])
-        rng = np.random.default_rng([_SEED, index, emotion, take])
-        return synthesis.utterance(rng, _speaker(index), str(recording.label))
+        return _utterance(index, str(recording.label), take)
 
 
 def _sex(index: int) -> str:
@@ -93,6 +91,14 @@ def _sex(index: int) -> str:
 
 def _speaker(index: int) -> synthesis.Speaker:
     return synthesis.speaker(np.random.default_rng([_SEED, index]), _sex(index))
+
+
+@functools.cache  # Check and shards ask for it in turn; all of them are 64 MB.
+def _utterance(index: int, emotion: str, take: int) -> np.ndarray:
+    rng = np.random.default_rng(
+        [_SEED, index, list(synthesis.EMOTIONS).index(emotion), take]
+    )
+    return synthesis.utterance(rng, _speaker(index), emotion)
 
 
 @functools.cache  # Labels, check, training and evaluation ask for it in turn.
