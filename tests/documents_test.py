@@ -134,7 +134,7 @@ def surroundings(tmp_path, monkeypatch):
         targets=(rows % 2).astype(np.int32),
         outputs=np.eye(2, dtype=np.float32)[rows % 2],
     )
-    for name in ("emodb-all", "emodb-other"):
+    for name in ("emodb-seeds", "emodb-other"):
         (tmp_path / "runs" / name).mkdir()
         answers.save(tmp_path / "runs" / name / "predictions.npz")
     waveform = jnp.asarray(sound[:12_800], jnp.float32)[None] / 32768
