@@ -200,10 +200,11 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
         if (path / NAME).is_file():
             return path / NAME
         if runs := sorted(path.glob(f"*/{NAME}")):
+            plural = "s" if len(runs) > 1 else ""
             raise ModelFileError(
-                f"{path}: holds {len(runs)} networks, as a cross-validation does. "
-                f"Expected one of them, such as {runs[0].parent}; diccoser_jax.release "
-                "trains one on all folds"
+                f"{path}: holds {len(runs)} network{plural}, as a cross-validation "
+                f"does. Expected one of them, such as {runs[0].parent}; "
+                "diccoser_jax.release trains one on all folds"
             )
         what = "an unfinished training run" if (path / "config.json").exists() else ""
         raise ModelFileError(

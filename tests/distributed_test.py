@@ -22,7 +22,7 @@ _COMMAND = """
 import json, pathlib, sys
 import ml_collections
 from diccoser_jax import distributed, experiment, main
-# A process that dies while the other waits for it to save is missed so late.
+# Whoever waits for a process that died in a save waits this long; else a minute.
 distributed._HEARTBEAT_TIMEOUT_SECONDS = 15
 with main.exit_codes():
     config = ml_collections.ConfigDict(json.loads(sys.argv[1]))
