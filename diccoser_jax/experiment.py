@@ -14,6 +14,7 @@ from typing import Any
 
 import ml_collections
 
+import diccoser_jax
 from configs import default
 from data_prep import build
 from diccoser_jax import config as config_lib
@@ -31,7 +32,7 @@ from diccoser_jax import (
 )
 from diccoser_jax.config import ConfigError
 
-_VERSIONS_OF = ("diccoser-jax", "jax", "flax", "optax", "grain", "numpy")
+_VERSIONS_OF = ("jax", "flax", "optax", "grain", "numpy")
 ALL = "all"  # as config.fold: every fold of the plan
 
 
@@ -265,7 +266,10 @@ def _finish(
         "command": command,
         "protocol": protocol,
         "config": json.loads(config.to_json()),
-        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
+        "versions": {
+            "diccoser-jax": diccoser_jax.__version__,  # of a mere checkout, too
+            **{name: importlib.metadata.version(name) for name in _VERSIONS_OF},
+        },
         "seed": config.seed,
         "expected_score": config.expected_score,
         "folds": entries,

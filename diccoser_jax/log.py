@@ -5,16 +5,24 @@ import itertools
 import json
 import pathlib
 import struct
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import masked_crc32c
-from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from diccoser_jax import files
+
+# tensorboardX imports PyTorch wherever it is installed, as on Colab, though what is
+# used here does not need it. None makes that import fail, which tensorboardX expects.
+_torch_is_hidden = sys.modules.setdefault("torch", None) is None
+from tensorboardX.proto import event_pb2  # noqa: E402
+from tensorboardX.record_writer import masked_crc32c  # noqa: E402
+from tensorboardX.summary import scalar  # noqa: E402
+
+if _torch_is_hidden:
+    del sys.modules["torch"]
 
 _EVENTS = "events.out.tfevents.{}"
 

@@ -16,6 +16,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# Tolerances are those of float32 as CPUs multiply it: NVIDIA GPUs (TF32) and TPUs
+# (bfloat16) keep fewer bits. JAX_PLATFORMS=cuda runs the tests there all the same.
+if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch's and TensorFlow's, too
+
 import axes
 import jax
 import jaxtyping

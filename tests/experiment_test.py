@@ -1,6 +1,8 @@
 """Tests for `../diccoser_jax/experiment.py`: from a configuration to a report."""
 
+import importlib.metadata
 import json
+import shutil
 
 import guessing
 import matplotlib.image
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import configs.demo
+import diccoser_jax
 from configs import default
 from diccoser_jax import config as config_lib
 from diccoser_jax import experiment, predictions, train
@@ -82,6 +85,26 @@ def test_a_finished_run_only_reports_again(finished, data_dir, capsys):
     assert "holds a finished run" in capsys.readouterr().err
     assert (workdir / "report.md").exists()
     assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_a_checkout_that_nobody_installed_gets_its_results(
+    finished, data_dir, tmp_path, monkeypatch
+):
+    """That the package has no metadata costs nobody what was trained."""
+    before, results = finished
+    workdir = shutil.copytree(before, tmp_path / "run")
+    (workdir / "results.json").unlink()
+    version = importlib.metadata.version
+
+    def of_others(name):
+        if name == "diccoser-jax":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", of_others)
+    again = experiment.run(_config(data_dir), workdir, command="the command")
+    assert experiment.without_times(again) == experiment.without_times(results)
+    assert again["versions"]["diccoser-jax"] == diccoser_jax.__version__
 
 
 def test_a_workdir_of_another_configuration_is_refused(finished, data_dir):
