@@ -48,7 +48,6 @@ class Ours(JaxContestant):
         tx = optimizer.create_optimizer(
             config.optimizer, steps_per_epoch=1, max_epochs=1
         )
-        create = jax.jit(train.create_state, static_argnums=(1, 2, 3, 4))
 
         @jax.jit
         def infer(variables, audio):
@@ -58,7 +57,7 @@ class Ours(JaxContestant):
         init_rng, rng = jax.random.split(jax.random.key(config.seed))
         super().__init__(
             workload,
-            create(init_rng, model, tx, loss_fn, workload.samples),
+            train.create_state(init_rng, model, tx, loss_fn, workload.samples),
             rng,
             train_step=jax.jit(
                 functools.partial(train.train_step, microbatches=microbatches),

@@ -25,4 +25,5 @@ def use() -> None:
 def use_folder(folder: pathlib.Path) -> None:
     """Keeps compiled programs there, and finds them there."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Of the small ones there are many: together they take seconds, too.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

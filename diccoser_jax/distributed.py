@@ -5,6 +5,7 @@ training batch, and has the devices that it sees. The first one writes the repor
 checkpoints are written by all, into one folder that all can see.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -102,14 +103,14 @@ def on_first(function: Callable[[], Any]) -> None:
         raise error or PeerError("The first process cannot go on; it says why.")
 
 
-def to_devices(
-    batch: dict[str, np.ndarray], sharding: jax.sharding.Sharding
-) -> dict[str, jax.Array]:
-    """A global batch, of which each process gives its share, as `share` cuts it."""
-    return {
-        key: jax.make_array_from_process_local_data(sharding, value)
-        for key, value in batch.items()
-    }
+def to_devices(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Global arrays, of which each process gives its part.
+
+    Of a batch that is its `share`; of what every device has a copy of, all.
+    """
+    return jax.tree.map(
+        functools.partial(jax.make_array_from_process_local_data, sharding), tree
+    )
 
 
 def share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

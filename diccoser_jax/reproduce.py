@@ -454,7 +454,7 @@ _REPETITIONS = 9
 
 
 def _inference_seconds(model: nn.Module, waveform: jax.Array) -> float:
-    variables = jax.jit(model.init)(jax.random.key(0), waveform)
+    variables = train.fresh_variables(jax.random.key(0), model, waveform.shape[1])
     infer = jax.jit(evaluate.infer, static_argnums=0)
     times = []
     for _ in range(_REPETITIONS + 1):
@@ -608,8 +608,8 @@ def autoencoding(reproduction: Reproduction, name: str) -> pathlib.Path:
             folder /= experiment.run_name(number, seed, config.repeats)
             saved = model_file.load(autoencoder.pretrain(one, folder, corpus, fold))
             # The same network before it learnt, on the statistics that it learnt.
-            waveform = jnp.zeros((1, FRAME_SAMPLES * saved.model.config.window_frames))
-            fresh = jax.jit(saved.model.init)(jax.random.key(seed), waveform)
+            samples = FRAME_SAMPLES * saved.model.config.window_frames
+            fresh = train.fresh_variables(jax.random.key(seed), saved.model, samples)
             untrained = dataclasses.replace(saved, variables=fresh)
             for parts, network in ((learnt, saved), (drawn, untrained)):
                 rows, _ = traditional.evaluate_fold(

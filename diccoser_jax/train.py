@@ -9,7 +9,7 @@ import pathlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -138,6 +138,17 @@ def regression_loss(
     return loss(output.frames, batch["target"], batch["mask"])
 
 
+def fresh_variables(
+    rng: jax.Array, model: nn.Module, samples: int
+) -> Mapping[str, Any]:
+    """What ``model.init`` gives for windows of this many samples, sooner.
+
+    Parameters of one shape are drawn by one small program, and what else `init` would
+    compute is left out. A program for all of them takes longer to compile.
+    """
+    return model.lazy_init(rng, jax.ShapeDtypeStruct((1, samples), jnp.float32))
+
+
 def create_state(
     rng: jax.Array,
     model: nn.Module,
@@ -147,17 +158,20 @@ def create_state(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """A fresh state for windows of this many samples; jit-able."""
-    variables = model.init(rng, jnp.zeros((1, samples)))
-    return TrainState.create(
+    """A fresh state for windows of this many samples."""
+    variables = fresh_variables(rng, model, samples)
+    params = variables["params"]
+    state = TrainState.create(
         apply_fn=model.apply,
-        params=variables["params"],
+        params=params,
         batch_stats=variables.get("batch_stats", {}),
-        average=variables["params"] if averaged else None,
+        # Copies, since what a step is given may be consumed, once.
+        average=jax.tree.map(jnp.copy, params) if averaged else None,
         model=model,
         tx=tx,
         loss_fn=loss_fn,
     )
+    return state.replace(step=jnp.zeros((), jnp.int32))
 
 
 def train_step(
@@ -750,18 +764,15 @@ def initialise(
     tx = optimizer.create_optimizer(
         config.optimizer, steps_per_epoch, config.train.max_epochs
     )
-
-    def create(rng: jax.Array) -> TrainState:
-        return create_state(
-            rng,
-            model,
-            tx,
-            loss_fn,
-            frames * FRAME_SAMPLES,
-            averaged=config.train.average_decay > 0,
-        )
-
-    return jax.jit(create, out_shardings=sharding)(rng)
+    state = create_state(
+        rng,
+        model,
+        tx,
+        loss_fn,
+        frames * FRAME_SAMPLES,
+        averaged=config.train.average_decay > 0,
+    )
+    return distributed.to_devices(state, sharding)
 
 
 def _finite(loss: Any, what: str, log: Log, checkpoints: Checkpoints) -> float:

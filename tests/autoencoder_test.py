@@ -165,8 +165,7 @@ def test_representations_are_moments_of_the_frames_that_sound(
 
 def test_a_classifier_begins_with_what_was_learnt(config, pretrained):
     model = train_lib.create_model(config.model, outputs=4, window_frames=75)
-    waveform = jnp.zeros((1, 48_000))
-    variables = jax.jit(model.init)(jax.random.key(7), waveform)
+    variables = train_lib.fresh_variables(jax.random.key(7), model, 48_000)
     begun = autoencoder.transfer(pretrained, variables)
     assert jax.tree.map(jnp.shape, begun) == jax.tree.map(jnp.shape, variables)
     np.testing.assert_array_equal(
@@ -182,7 +181,7 @@ def test_a_classifier_begins_with_what_was_learnt(config, pretrained):
     config = config.copy_and_resolve_references()
     config.model.features = 4
     other = train_lib.create_model(config.model, outputs=4, window_frames=75)
-    variables = jax.jit(other.init)(jax.random.key(7), waveform)
+    variables = train_lib.fresh_variables(jax.random.key(7), other, 48_000)
     with pytest.raises(ConfigError, match=r"of another network: .* expected \("):
         autoencoder.transfer(pretrained, variables)
 

@@ -74,18 +74,13 @@ def _batch(batch=4, seed=0):
 
 @functools.cache
 def _fresh(model):
-    create = functools.partial(
-        train.create_state,
-        model=model,
-        tx=optax.identity(),
-        loss_fn=train.classification_loss,
-        samples=SAMPLES,
+    return train.create_state(
+        jax.random.key(0), model, optax.identity(), train.classification_loss, SAMPLES
     )
-    return jax.jit(create)(jax.random.key(0))
 
 
 def _state(model, tx=None, loss_fn=train.classification_loss):
-    """A fresh one; what makes it is compiled once for each network."""
+    """A fresh one, whose parameters are drawn once for each network."""
     tx = tx or optax.adam(1e-2)
     state = jax.tree.map(jnp.copy, _fresh(model))  # may be donated
     return state.replace(tx=tx, opt_state=tx.init(state.params), loss_fn=loss_fn)
@@ -93,6 +88,15 @@ def _state(model, tx=None, loss_fn=train.classification_loss):
 
 def _assert_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("model", [_model(), _SMALL_CNN_LSTM])
+def test_fresh_variables_are_those_of_flax(model):
+    rng = jax.random.key(3)
+    expected = jax.jit(model.init)(rng, jnp.zeros((1, SAMPLES)))
+    found = train.fresh_variables(rng, model, SAMPLES)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    _assert_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -396,9 +400,9 @@ def test_regression_scores_count_every_frame_once(regression):
         )
     )
     loss_fn = train.regression_loss
-    state = jax.jit(
-        lambda rng: train.create_state(rng, model, optax.sgd(0.1), loss_fn, 128_000)
-    )(jax.random.key(0))
+    state = train.create_state(
+        jax.random.key(0), model, optax.sgd(0.1), loss_fn, 128_000
+    )
     unit = "speaker00"
     rows, _ = evaluate.predict(
         jax.jit(evaluate.eval_step),
