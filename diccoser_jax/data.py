@@ -11,7 +11,6 @@ from typing import Any
 
 import grain
 import numpy as np
-import scipy.signal
 import soxr
 import tensorflow_datasets as tfds
 
@@ -190,6 +189,8 @@ def _equalise(
     audio: np.ndarray, decibel: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Filters by a random curve of up to ``± decibel``, without a shift in time."""
+    import scipy.signal  # takes a second and more to import, and few need it
+
     gains = 10 ** (rng.uniform(-decibel, decibel, len(_EQUALISER_HZ)) / 20)
     taps = scipy.signal.firwin2(
         _EQUALISER_TAPS, _EQUALISER_HZ, gains, fs=SAMPLE_RATE_HZ
