@@ -16,12 +16,13 @@ from diccoser_jax import files
 
 # tensorboardX imports PyTorch wherever it is installed, as on Colab, though what is
 # used here does not need it. None makes that import fail, which tensorboardX expects.
-_torch_is_hidden = sys.modules.setdefault("torch", None) is None
+_torch_was_asked_for = "torch" in sys.modules
+sys.modules.setdefault("torch", None)
 from tensorboardX.proto import event_pb2  # noqa: E402
 from tensorboardX.record_writer import masked_crc32c  # noqa: E402
 from tensorboardX.summary import scalar  # noqa: E402
 
-if _torch_is_hidden:
+if not _torch_was_asked_for:
     del sys.modules["torch"]
 
 _EVENTS = "events.out.tfevents.{}"
