@@ -43,8 +43,7 @@ def _forks() -> subprocess.Popen:
         [sys.executable, "-c", _FORKS],
         cwd=ROOT,
         # A command that starts itself again would have to import all of it.
-        env=os.environ
-        | {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
+        env=os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

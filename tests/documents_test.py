@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import speech
+import weights
 
 import diccoser_jax
 from configs import default
@@ -109,7 +110,8 @@ def save_model(path):
     network = Diccoser(
         DiccoserConfig(features=4, local_stacks=1, window_frames=5, dropout_rate=0.0)
     )
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 3_200)))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 3_200)))
+    variables = weights.draw(shapes)
     path.parent.mkdir(parents=True)
     about = {"task": "classification", "window_seconds": 0.2}
     names = ("anger", "calm", "joy", "fear")

@@ -19,8 +19,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
+def cache():
+    """Of all tests: others compile the same programs."""
+    return pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def _start(config, workdir, cache, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", _COMMAND, config.to_json(), str(workdir), str(cache)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+        env=os.environ | environment,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.image
 import pytest
+import weights
 
 from diccoser_jax import model_file
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
@@ -58,7 +59,8 @@ def model(tmp_path_factory) -> pathlib.Path:
             dropout_rate=0.0,
         )
     )
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 6_400)))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 6_400)))
+    variables = weights.draw(shapes)
     names = ("anger", "happiness", "neutral", "sadness")
     about = {"task": "classification", "target_names": names, "window_seconds": 0.8}
     card = {"not_for": "Anything: it is untrained."}
@@ -72,7 +74,6 @@ def surroundings(tmp_path, monkeypatch, data_dir, model):
     shrunk = SHRUNK | {"data.data_dir": str(data_dir)}
     monkeypatch.setenv("DICCOSER_FAST", json.dumps(shrunk))
     monkeypatch.setenv("DICCOSER_MODEL", str(model))
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # nobody's profile
     return tmp_path

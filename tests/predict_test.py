@@ -307,7 +307,6 @@ print(sorted(heavy & set(sys.modules)))
 """
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -578,7 +577,7 @@ def stream_command(checkpoint):
                 *(sys.executable, "-m", "diccoser_jax.predict", "--stream", "-"),
                 *(f"--checkpoint={checkpoint}", *arguments),
             ],
-            env=dict(os.environ, JAX_PLATFORMS="cpu", PYTHONUNBUFFERED=""),
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

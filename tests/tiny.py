@@ -12,7 +12,8 @@ def config(
 ) -> ml_collections.ConfigDict:
     """Two epochs of a network that takes longer to start than to train."""
     made = faults.small_config("synthetic", "", data_dir)
-    made.model.features, made.model.local_stacks = 8, 1
+    made.model.features = 8
+    made.model.local_stacks = made.model.global_blocks = 1
     made.data.window_seconds = 2.0
     made.train.max_epochs = 2
     made.train.batch_stats_batches = 2

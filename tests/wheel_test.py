@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 import soundfile
 import speech
+import weights
 
 from diccoser_jax import model_file
 from diccoser_jax.diccoser import Diccoser, DiccoserConfig
@@ -76,7 +77,8 @@ def test_an_installed_package_predicts(tmp_path, python):
     model = Diccoser(
         DiccoserConfig(features=4, local_stacks=1, window_frames=5, dropout_rate=0.0)
     )
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 3_200)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 3_200)))
+    variables = weights.draw(shapes)
     model_file.save(
         tmp_path / "small.safetensors",
         model,
