@@ -139,7 +139,7 @@ def export(
 
     Raises:
       ArithmeticError: if a program computes something else; nothing is written.
-      ImportError: if jax2onnx is not here, and ``.onnx`` was asked for.
+      ImportError: if ``.onnx`` was asked for, and what that needs is not here.
     """
     to_program, run = _to_jax, _run_jax
     if output.suffix == ".onnx":
@@ -181,7 +181,14 @@ def _run_jax(program: bytes) -> Callable:
 
 
 def _to_onnx(function: Callable, inputs: list, carry: list) -> bytes:
-    import jax2onnx
+    try:
+        import jax2onnx
+        import onnxruntime  # noqa: F401 (will run it)
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX needs jax2onnx and onnxruntime ({error}), in an environment of "
+            "their own: python -m diccoser_jax.export --help says how to make it."
+        ) from error
 
     # It says of each shape that it does not know its type, and writes it anyway.
     stdlib_logging.getLogger("onnx_ir").setLevel(stdlib_logging.ERROR)

@@ -192,6 +192,14 @@ def test_a_program_that_computes_something_else_is_not_written(
     assert (tmp_path / "x.jaxexport").read_bytes() == b"before"
 
 
+def test_onnx_without_its_converter_says_where_it_is_to_be_had(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    saved = saved_model(tmp_path / "m.safetensors", small())
+    with pytest.raises(ImportError, match=r"needs jax2onnx.* --help says how"):
+        export.export(saved, tmp_path / "x.onnx", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
 @pytest.mark.parametrize("frontend", ["raw", "log_mel"])
 def test_onnx_computes_what_the_network_does(tmp_path, frontend):
     pytest.importorskip(
