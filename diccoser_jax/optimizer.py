@@ -15,9 +15,11 @@ def kernels(params: optax.Params) -> optax.Params:
 
 
 def learning_rate_schedule(
-    config: ml_collections.ConfigDict, steps_per_epoch: int, max_epochs: int
+    config: ml_collections.ConfigDict, max_epochs: int
 ) -> optax.Schedule:
-    """Learning rate for each step: constant, or linear warm-up, then cosine to zero.
+    """Learning rate after so many epochs, a fraction, too.
+
+    Constant, or linear warm-up, then cosine to zero at ``max_epochs``.
 
     The warm-up takes ``config.warmup_epochs``, or half of a run that is too short.
 
@@ -27,12 +29,11 @@ def learning_rate_schedule(
     if config.schedule == "constant":
         return optax.constant_schedule(config.learning_rate)
     if config.schedule == "cosine":
-        steps = max_epochs * steps_per_epoch
         return optax.warmup_cosine_decay_schedule(
             init_value=0.0,
             peak_value=config.learning_rate,
-            warmup_steps=min(int(config.warmup_epochs * steps_per_epoch), steps // 2),
-            decay_steps=steps,
+            warmup_steps=min(config.warmup_epochs, max_epochs / 2),
+            decay_steps=max_epochs,
         )
     raise ConfigError(
         f"optimizer.schedule={config.schedule!r} is not 'constant' or 'cosine'."
@@ -55,11 +56,19 @@ def create_optimizer(
     rescale = {"rmsprop": optax.scale_by_rms, "adam": optax.scale_by_adam}
     if config.name not in rescale:
         raise ConfigError(f"optimizer.name={config.name!r} is not in {list(rescale)}.")
+    schedule = learning_rate_schedule(config, max_epochs)
+
+    @optax.inject_hyperparams
+    def scheduled(steps_per_epoch: jax.Array) -> optax.GradientTransformation:
+        return optax.scale_by_learning_rate(
+            lambda steps: schedule(steps / steps_per_epoch)
+        )
+
     return optax.chain(
         optax.add_decayed_weights(2 * config.l2, mask=kernels),
         rescale[config.name](),
         optax.add_decayed_weights(config.weight_decay, mask=kernels),
-        optax.scale_by_learning_rate(
-            learning_rate_schedule(config, steps_per_epoch, max_epochs)
-        ),
+        # A part of the state and not of the program: folds of different sizes have the
+        # same program, which is compiled once.
+        scheduled(float(steps_per_epoch)),
     )

@@ -110,15 +110,45 @@ def test_kernels_are_the_arrays_of_two_axes_and_more(model):
 
 def test_cosine_warms_up_and_ends_at_zero():
     config = _config(schedule="cosine", warmup_epochs=1.5, learning_rate=2.0)
-    schedule = optimizer.learning_rate_schedule(config, 10, max_epochs=4)
+    schedule = optimizer.learning_rate_schedule(config, max_epochs=4)
     assert schedule(0) == 0
-    assert schedule(6) == pytest.approx(2.0 * 6 / 15)
-    assert schedule(15) == pytest.approx(2.0)
-    assert schedule(15 + 25 / 2) == pytest.approx(1.0)
-    assert schedule(40) == pytest.approx(0, abs=1e-7)
-    short = optimizer.learning_rate_schedule(config, 10, max_epochs=1)
-    assert short(5) == pytest.approx(2.0)
-    assert short(10) == pytest.approx(0, abs=1e-7)
+    assert schedule(0.6) == pytest.approx(2.0 * 6 / 15)
+    assert schedule(1.5) == pytest.approx(2.0)
+    assert schedule(1.5 + 2.5 / 2) == pytest.approx(1.0)
+    assert schedule(4) == pytest.approx(0, abs=1e-7)
+    short = optimizer.learning_rate_schedule(config, max_epochs=1)
+    assert short(0.5) == pytest.approx(2.0)
+    assert short(1) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [4, 7])
+def test_the_steps_of_an_epoch_are_counted(steps_per_epoch):
+    config = _config(name="adam", schedule="cosine", warmup_epochs=1.0)
+    ours = optimizer.create_optimizer(config, steps_per_epoch, max_epochs=3)
+    steps = 3 * steps_per_epoch
+    plain = optax.adam(
+        optax.warmup_cosine_decay_schedule(0.0, 1e-4, steps_per_epoch, steps)
+    )
+    gradient = jax.tree.map(jnp.ones_like, PARAMS)
+    state, plain_state = ours.init(PARAMS), plain.init(PARAMS)
+    for _ in range(steps + 1):
+        updates, state = ours.update(gradient, state, PARAMS)
+        expected, plain_state = plain.update(gradient, plain_state)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-11),
+            updates,
+            expected,
+        )
+
+
+def test_the_steps_of_an_epoch_are_no_part_of_the_program():
+    config = _config(schedule="cosine", warmup_epochs=1.0)
+    programs = set()
+    for steps_per_epoch in (4, 7):
+        tx = optimizer.create_optimizer(config, steps_per_epoch, max_epochs=3)
+        lowered = jax.jit(tx.update).lower(PARAMS, tx.init(PARAMS), PARAMS)
+        programs.add(lowered.as_text())
+    assert len(programs) == 1
 
 
 @pytest.mark.parametrize(
