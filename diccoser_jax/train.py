@@ -171,6 +171,7 @@ def create_state(
         tx=tx,
         loss_fn=loss_fn,
     )
+    # Flax counts from a Python number, which has no place on devices.
     return state.replace(step=jnp.zeros((), jnp.int32))
 
 

@@ -43,7 +43,7 @@ def test_everything_after_the_convolutions_equals_numpy():
     """LSTM layers against the plain recurrence, then output layer and mean."""
     model = CnnLstm(SMALL)
     waveform = 0.1 * jax.random.normal(jax.random.key(0), (2, 640 * 9))
-    variables = weights.draw(jax.eval_shape(model.init, jax.random.key(1), waveform))
+    variables = weights.of(model, 640 * 9)
     apply = functools.partial(
         model.apply, capture_intermediates=lambda m, _: isinstance(m, nn.Dropout)
     )
@@ -87,7 +87,7 @@ def test_one_frame_for_each_640_samples(frontend, frames):
 def test_centred_convolutions_see_the_future_and_cannot_stream():
     model = CnnLstm(SMALL)
     waveform = 0.1 * jax.random.normal(jax.random.key(0), (1, 640 * 9))
-    variables = weights.draw(jax.eval_shape(model.init, jax.random.key(1), waveform))
+    variables = weights.of(model, 640 * 9)
     gradient = jax.grad(lambda w: model.apply(variables, w).frames[:, 3].sum())
     touched = np.flatnonzero(jax.jit(gradient)(waveform)[0])
     assert touched[-1] >= 640 * 4

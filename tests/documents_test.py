@@ -110,8 +110,7 @@ def save_model(path):
     network = Diccoser(
         DiccoserConfig(features=4, local_stacks=1, window_frames=5, dropout_rate=0.0)
     )
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 3_200)))
-    variables = weights.draw(shapes)
+    variables = weights.of(network, 3_200)
     path.parent.mkdir(parents=True)
     about = {"task": "classification", "window_seconds": 0.2}
     names = ("anger", "calm", "joy", "fear")

@@ -7,7 +7,6 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import matplotlib.image
 import pytest
 import weights
@@ -59,8 +58,7 @@ def model(tmp_path_factory) -> pathlib.Path:
             dropout_rate=0.0,
         )
     )
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 6_400)))
-    variables = weights.draw(shapes)
+    variables = weights.of(network, 6_400)
     names = ("anger", "happiness", "neutral", "sadness")
     about = {"task": "classification", "target_names": names, "window_seconds": 0.8}
     card = {"not_for": "Anything: it is untrained."}

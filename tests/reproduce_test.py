@@ -6,7 +6,6 @@ import json
 
 import guessing
 import jax
-import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import pytest
@@ -55,11 +54,10 @@ def small_config(data_dir, dataset="synthetic"):
 def _guess(config, workdir, corpus, fold):
     """A run of no time, which leaves an untrained network and a log, too."""
     model = train.create_model(config.model, outputs=4, window_frames=75)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 48_000)))
     model_file.save(
         workdir / model_file.NAME,
         model,
-        weights.draw(shapes),
+        weights.of(model, 48_000),
         task=corpus.task,
         target_names=corpus.target_names,
         window_seconds=3.0,
@@ -421,8 +419,7 @@ def test_local_contexts_of_windows_are_means_over_what_counts(regression):
     config.model.features, config.model.local_stacks = 2, 1
     config.data.window_seconds = 8.0
     model = train.create_model(config.model, outputs=2, window_frames=200)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 640 * 200)))
-    variables = weights.draw(shapes)
+    variables = weights.of(model, 640 * 200)
     saved = model_file.SavedModel(model, variables, "regression", ("a", "b"), 8.0)
     unit = next(iter(regression.metadata["units"]))
     contexts, labels = local_contexts.means(saved, regression, [unit], 8.0, 10)

@@ -5,6 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def of(network, samples):
+    """Variables of a network that hears waveforms of this many samples."""
+    waveform = jnp.zeros((1, samples))
+    return draw(jax.eval_shape(network.init, jax.random.key(0), waveform))
+
+
 def draw(shapes, seed=0):
     """Variables of these shapes (of `jax.eval_shape`), none of which is 0 or 1."""
     rng = np.random.default_rng(seed)
