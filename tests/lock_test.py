@@ -1,10 +1,12 @@
 """Tests for `../diccoser_jax/lock.py`."""
 
+import io
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -61,15 +63,19 @@ def test_the_lock_of_a_dead_process_blocks_nobody(tmp_path, holder):
     assert (tmp_path / "w" / lock.NAME).read_text() == ""
 
 
-def test_one_can_wait_for_the_other(tmp_path, holder, capfd):
+def test_one_can_wait_for_the_other(tmp_path, holder, monkeypatch):
+    # capfd.readouterr may lose what another thread prints while it reads.
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     waiter = threading.Thread(
         target=_hold, args=(tmp_path / "w",), kwargs={"wait": True}
     )
     waiter.start()
-    said = ""
-    while "Waiting for" not in said:
-        said += capfd.readouterr().err
-    assert f"Waiting for process {holder.pid} on" in said
+    deadline = time.monotonic() + 60
+    while "Waiting for" not in said.getvalue():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert f"Waiting for process {holder.pid} on" in said.getvalue()
     assert waiter.is_alive()
     holder.communicate("\n")
     waiter.join(timeout=60)
