@@ -71,7 +71,9 @@ class Killer:
         self.lives: list[dict[str, Any]] = []
         # Imports once; the processes are forked from one that has not used JAX.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["diccoser_jax.experiment"])
+        self._context.set_forkserver_preload(
+            ["diccoser_jax.experiment", "librosa.filters"]
+        )
 
     def run(
         self,

@@ -19,6 +19,7 @@ import json, os, runpy, signal, sys
 sys.path.insert(0, os.getcwd())
 import data_prep.build, data_prep.continuous.__main__
 import diccoser_jax.main, diccoser_jax.predict
+import librosa.filters  # imported late: it takes a second
 for line in sys.stdin:
     module, arguments, cwd, *files = json.loads(line)
     child = os.fork()

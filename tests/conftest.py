@@ -14,7 +14,7 @@ import tempfile
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="diccoser-jax-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.0"
 
 # Tolerances are those of float32 as CPUs multiply it: NVIDIA GPUs (TF32) and TPUs
 # (bfloat16) keep fewer bits. JAX_PLATFORMS=cuda runs the tests there all the same.

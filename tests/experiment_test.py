@@ -9,6 +9,7 @@ import matplotlib.image
 import ml_collections
 import numpy as np
 import pytest
+import tiny
 
 import configs.demo
 import diccoser_jax
@@ -118,20 +119,13 @@ def test_every_key_is_read(tmp_path, data_dir, monkeypatch):
     """A key that nobody reads is a setting that does nothing."""
     monkeypatch.setattr(config_lib, "check_keys", lambda *_: None)
     read = set()
-    for dataset, window_seconds in (("synthetic", 1.0), ("synthetic/regression", 8.0)):
-        config = _config(
-            data_dir,
-            data__dataset=dataset,
-            data__window_seconds=window_seconds,
-            model__features=2,
-            model__local_stacks=1,
-            model__global_blocks=1,
-            train__max_epochs=1,
-            train__batch_stats_batches=1,
-            train__batch_size=40,
-        )
+    for dataset in ("synthetic", "synthetic/regression"):
+        config = _config(data_dir, data__dataset=dataset)
+        config.update_from_flattened_dict(tiny.SHRUNK)
         config.train.nobody_reads_this = 0
         if dataset == "synthetic/regression":
+            config.data.window_seconds = 8.0
+            config.optimizer.schedule = "cosine"
             config.folds.plan = "explicit"
             config.folds.explicit = (
                 {

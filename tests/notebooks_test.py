@@ -9,6 +9,7 @@ import pathlib
 import jax
 import matplotlib.image
 import pytest
+import tiny
 import weights
 
 from diccoser_jax import model_file
@@ -25,14 +26,6 @@ NOTEBOOKS = {
     "iemocap_recola": 3,
     "look_inside": 5,
     "streaming": 1,
-}
-SHRUNK = {
-    "model.features": 8,
-    "model.local_stacks": 1,
-    "model.global_blocks": 2,
-    "model.frontend": "log_mel",
-    "train.max_epochs": 1,
-    "train.batch_stats_batches": 1,
 }
 
 
@@ -69,7 +62,7 @@ def model(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture
 def surroundings(tmp_path, monkeypatch, data_dir, model):
     """A folder, and an environment that a kernel inherits."""
-    shrunk = SHRUNK | {"data.data_dir": str(data_dir)}
+    shrunk = tiny.SHRUNK | {"data.data_dir": str(data_dir)}
     monkeypatch.setenv("DICCOSER_FAST", json.dumps(shrunk))
     monkeypatch.setenv("DICCOSER_MODEL", str(model))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -4,6 +4,7 @@ import guessing
 import numpy as np
 import pytest
 import scipy.special
+import tiny
 
 import configs.demo
 from diccoser_jax import (
@@ -25,9 +26,7 @@ def validated(tmp_path_factory, data_dir):
     config = configs.demo.get_config()
     config.data.data_dir = str(data_dir)
     config.fold = "all"
-    config.model.features, config.model.local_stacks = 2, 1
-    config.train.max_epochs, config.train.batch_size = 1, 100
-    config.train.batch_stats_batches = 1
+    config.update_from_flattened_dict(tiny.SHRUNK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train_and_evaluate", guessing.train_and_evaluate)
         experiment.run(config, workdir)

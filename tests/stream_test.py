@@ -76,7 +76,9 @@ def _cut(frames, seed, sizes=(1, 3)):
     """Where chunks of random sizes start and stop."""
     rng, start = np.random.default_rng(seed), 0
     while start < frames:
-        stop = min(start + int(rng.choice(sizes)), frames)
+        size = int(rng.choice(sizes))
+        # At the end by single frames: another size would be another program.
+        stop = start + (size if start + size <= frames else 1)
         yield start, stop
         start = stop
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from configs import default
 from diccoser_jax import data, evaluate, interrupt, layers, losses, model_file, train
@@ -35,16 +36,9 @@ SAMPLES = 640 * 10
 def small_config(**overrides):
     """The real configuration, shrunk."""
     config = default.get_config()
-    config.data.window_seconds = 2.0
-    config.model.network = "diccoser"
-    config.model.features = 8
-    config.model.local_stacks = 1
-    config.model.global_blocks = 1
-    config.train.batch_size = 16
+    config.update_from_flattened_dict(tiny.SHRUNK)
     config.train.max_epochs = 3
     config.train.log_every_steps = 2
-    config.train.batch_stats_batches = 2
-    config.optimizer.learning_rate = 1e-2
     for key, value in overrides.items():
         section, name = key.split("__")
         config[section][name] = value
@@ -524,7 +518,7 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
-    config = small_config(optimizer__schedule="constant", train__max_epochs=2)
+    config = small_config(train__max_epochs=2)
     config.train.log_every_steps, config.train.refit = 3, True
     expected = train.train_and_evaluate(config, whole, classification, FOLD)
     real = data.train_batches
@@ -543,7 +537,7 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
 
     monkeypatch.setattr(data, "train_batches", stopping)
     handler = signal.getsignal(signal.SIGINT)
-    for step in (3, 12, 6):
+    for step in (3, 17, 6):
         with pytest.raises(interrupt.Interrupted, match=f"Saved after step {step}"):
             train.train_and_evaluate(config, parts, classification, FOLD)
     found = train.train_and_evaluate(config, parts, classification, FOLD)
@@ -558,7 +552,7 @@ def test_a_run_resumes_where_it_stopped(tmp_path, classification, monkeypatch):
     saved = model_file.load(parts / "model.safetensors")
     assert saved.card["trained_on"].endswith("speaker02, speaker03")
     lines = (parts / "refit" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["step"] // 3 == 10 * found["best_epoch"] // 3
+    assert json.loads(lines[-1])["step"] // 3 == 16 * found["best_epoch"] // 3
 
 
 def test_the_best_epoch_is_tested_and_patience_ends_the_run(
@@ -583,7 +577,7 @@ def test_the_best_epoch_is_tested_and_patience_ends_the_run(
     assert found["epochs"] == 4
     assert found["best_epoch"] in (2, 3)
     assert found["validation_score"] == 0.6
-    steps_per_epoch = 120 // 16
+    steps_per_epoch = 120 // 10
     assert tested == [found["best_epoch"] * steps_per_epoch]
 
 
@@ -593,15 +587,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, classification, monke
     def broken(state, batch, rng, **options):
         calls.append(None)
         state, metrics = real(state, batch, rng, **options)
-        # Traced once: the tenth step of the run makes the loss NaN.
-        loss = jnp.where(state.step == 10, jnp.nan, metrics["loss"])
+        # Traced once: the 15th step of the run makes the loss NaN.
+        loss = jnp.where(state.step == 15, jnp.nan, metrics["loss"])
         return state, metrics | {"loss": loss}
 
     monkeypatch.setattr(train, "train_step", broken)
     with pytest.raises(FloatingPointError) as error:
         train.train_and_evaluate(small_config(), tmp_path, classification, FOLD)
-    assert "training loss is nan after step 9" in str(error.value)
-    assert f"Last good checkpoint: {tmp_path / 'checkpoints' / '7'}" in str(error.value)
+    assert "training loss is nan after step 14" in str(error.value)
+    assert f"Last good checkpoint: {tmp_path / 'checkpoints' / '12'}" in str(
+        error.value
+    )
     assert len(calls) == 1
 
 
