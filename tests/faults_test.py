@@ -6,16 +6,13 @@ import os
 import pathlib
 import resource
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import tiny
 
 from benchmarks import faults
-
-ROOT = pathlib.Path(__file__).parents[1]
+from diccoser_jax import compilation_cache, experiment, main
 
 
 @pytest.fixture(scope="module")
@@ -58,64 +55,53 @@ def test_what_differs_is_named(whole):
     assert faults.differences(found, other) == ["last", "events"]
 
 
-_COMMAND = """
-import json, pathlib, sys
-import ml_collections
-from diccoser_jax import compilation_cache, experiment, main
-compilation_cache.use_folder(pathlib.Path(sys.argv[3]))
-with main.exit_codes():
-    config = ml_collections.ConfigDict(json.loads(sys.argv[1]))
-    experiment.run(config, pathlib.Path(sys.argv[2]))
-"""
-
-
-def _start(config, workdir, cache, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, config.to_json(), str(workdir), str(cache)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _command(config, workdir, cache, log):
+    """As ``main`` does it; what it says is in ``log``."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    compilation_cache.use_folder(cache)
+    with main.exit_codes():
+        experiment.run(config, workdir)
 
 
 def _wait_for(workdir, pattern, process):
     while not list(workdir.glob(pattern)):
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive()
         time.sleep(0.01)
 
 
 def test_signals_end_a_run_by_codes_of_their_own(whole, config, cache, tmp_path):
-    workdir = tmp_path / "run"
+    workdir, log = tmp_path / "run", tmp_path / "log"
     for number in (signal.SIGTERM, signal.SIGINT):
-        process = _start(config, workdir, cache)
+        process = _start(_command, config, workdir, cache, log)
         _wait_for(workdir, "checkpoints/[0-9]*", process)
         if number == signal.SIGINT:
             saved = faults._latest_step(workdir)
             while faults._latest_step(workdir) == saved:
-                assert process.poll() is None, process.stderr.read()
-        process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 75, said
-        assert "Saving, then ending" in said
-        last = said.splitlines()[-1]
+                assert process.is_alive(), log.read_text()
+        os.kill(process.pid, number)
+        assert _end(process) == 75, log.read_text()
+        assert "Saving, then ending" in log.read_text()
+        last = log.read_text().splitlines()[-1]
         assert last == (
             f"Interrupted. Saved after step {faults._latest_step(workdir)}. "
             "The same command goes on."
         )
-    process = _start(config, workdir, cache)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    process = _start(_command, config, workdir, cache, log)
+    assert _end(process) == 0, log.read_text()
     expected, found = map(faults.fingerprint, (whole, workdir))
     assert faults.differences(expected, found) == []
 
 
-def _work(config, workdir, cache, target):
-    """The exit code of a process that runs `faults.work`, after a fault began."""
+def _start(target, config, workdir, cache, *more):
     context = faults.Killer(config, cache)._context
-    process = context.Process(target=target, args=(config, workdir, cache))
+    process = context.Process(target=target, args=(config, workdir, cache, *more))
     process.start()
-    process.join()
+    return process
+
+
+def _end(process):
+    """Its exit code."""
+    process.join(120)
     return process.exitcode
 
 
@@ -132,7 +118,7 @@ def test_a_clock_that_jumps_changes_nothing(whole, config, cache, tmp_path):
     seldom = config.copy_and_resolve_references()
     seldom.train.checkpoint_every_seconds = 1e6
     workdir, begun = tmp_path / "run", time.monotonic()
-    assert _work(seldom, workdir, cache, _work_while_the_clock_jumps) == 0
+    assert _end(_start(_work_while_the_clock_jumps, seldom, workdir, cache)) == 0
     passed = time.monotonic() - begun
     results = json.loads((workdir / "results.json").read_text())
     assert 0 < results["seconds"] < passed
@@ -159,12 +145,12 @@ def test_a_report_that_finds_no_room_is_written_by_the_next_run(
     whole, config, cache, tmp_path
 ):
     workdir = tmp_path / "run"
-    assert _work(config, workdir, cache, _work_on_a_full_disk) == 1
+    assert _end(_start(_work_on_a_full_disk, config, workdir, cache)) == 1
     said = (tmp_path / "run.log").read_text().splitlines()[-1]
     assert said == f"OSError: [Errno 27] File too large: '{workdir / 'report.html'}'"
     assert not (workdir / "report.html").exists()
     results = (workdir / "results.json").read_bytes()
-    assert _work(config, workdir, cache, faults.work) == 0
+    assert _end(_start(faults.work, config, workdir, cache)) == 0
     assert (workdir / "report.html").stat().st_size > _ROOM_BYTES
     assert (workdir / "results.json").read_bytes() == results
     expected, found = map(faults.fingerprint, (whole, workdir))
