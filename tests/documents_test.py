@@ -106,6 +106,22 @@ def test_a_network_that_the_readme_asks_was_trained_by_it():
     assert set(asked) <= trained
 
 
+def test_results_of_a_user_go_beside_those_that_are_there():
+    """Of another configuration, in a section of the same name, they are an error."""
+    folders = [
+        word
+        for _, words in commands()
+        if words[:3] == ["python", "-m", "diccoser_jax.results"]
+        for word in words[3:]
+    ]
+    assert folders
+    taken = {path.name for path in (ROOT / "results").iterdir()}
+    for folder in folders:
+        name, _, workdir = folder.partition("=")
+        assert workdir
+        assert name not in taken
+
+
 def save_model(path):
     """Writes a small network of four classes."""
     network = Diccoser(
