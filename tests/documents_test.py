@@ -157,7 +157,10 @@ def surroundings(tmp_path, monkeypatch):
         answers.save(tmp_path / "runs" / name / "predictions.npz")
     waveform = jnp.asarray(sound[:12_800], jnp.float32)[None] / 32768
     return {
-        "S": {"features": 4, "local_stacks": 2},
+        "S": {
+            **{"features": 4, "local_stacks": 1},
+            **{"local_dilations": (1,), "global_blocks": 1},
+        },
         "model": network,
         "variables": variables,
         "waveform": waveform,
@@ -228,7 +231,7 @@ def test_a_command_of_the_readme_runs(words, folder):
 def test_python_on_a_page_runs_from_top_to_bottom(page, surroundings):
     with jax.numpy_rank_promotion("allow"):
         for block in blocks(page, "python"):
-            # The same network, with fewer channels.
+            # The same network, with fewer channels and blocks.
             block = block.replace(
                 "DiccoserConfig(outputs", "DiccoserConfig(**S, outputs"
             )
