@@ -155,12 +155,11 @@ def surroundings(tmp_path, monkeypatch):
     for name in ("emodb-seeds", "emodb-other"):
         (tmp_path / "runs" / name).mkdir()
         answers.save(tmp_path / "runs" / name / "predictions.npz")
+    small = {"features": 4, "local_stacks": 1, "global_blocks": 1}
+    small["local_dilations"] = (1,)
     waveform = jnp.asarray(sound[:12_800], jnp.float32)[None] / 32768
     return {
-        "S": {
-            **{"features": 4, "local_stacks": 1},
-            **{"local_dilations": (1,), "global_blocks": 1},
-        },
+        "S": small,
         "model": network,
         "variables": variables,
         "waveform": waveform,
@@ -169,13 +168,8 @@ def surroundings(tmp_path, monkeypatch):
 
 
 # What a command of the README is given besides, so that it takes seconds.
-SHRUNK = [
-    f"--config.{key}={value}"
-    for key, value in {
-        **tiny.SHRUNK,
-        **{"fold": 0, "data.data_dir": "shards", "data.allow_partial": True},
-    }.items()
-]
+_HERE = {"fold": 0, "data.data_dir": "shards", "data.allow_partial": True}
+SHRUNK = [f"--config.{key}={value}" for key, value in (tiny.SHRUNK | _HERE).items()]
 README_COMMANDS = [
     words[2:]
     for _, words in commands(PAGES[:1])

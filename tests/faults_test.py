@@ -63,9 +63,9 @@ def _command(config, workdir, cache, log):
         experiment.run(config, workdir)
 
 
-def _wait_for(workdir, pattern, process):
+def _wait_for(workdir, pattern, process, log):
     while not list(workdir.glob(pattern)):
-        assert process.is_alive()
+        assert process.is_alive(), log.read_text()
         time.sleep(0.01)
 
 
@@ -73,7 +73,7 @@ def test_signals_end_a_run_by_codes_of_their_own(whole, config, cache, tmp_path)
     workdir, log = tmp_path / "run", tmp_path / "log"
     for number in (signal.SIGTERM, signal.SIGINT):
         process = _start(_command, config, workdir, cache, log)
-        _wait_for(workdir, "checkpoints/[0-9]*", process)
+        _wait_for(workdir, "checkpoints/[0-9]*", process, log)
         if number == signal.SIGINT:
             saved = faults._latest_step(workdir)
             while faults._latest_step(workdir) == saved:

@@ -26,6 +26,7 @@ def config(
     """Two epochs of a network that takes longer to start than to train."""
     made = faults.small_config("synthetic", "", data_dir)
     made.update_from_flattened_dict(SHRUNK)
+    made.optimizer.schedule = "cosine"  # a run that goes on must know where it was
     made.train.max_epochs = 2
     made.train.checkpoint_every_seconds = checkpoint_every_seconds
     return made
