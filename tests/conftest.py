@@ -5,16 +5,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
-
-# For this process and for the commands that tests start: most of the time of the tests
-# is compilation, and each program is compiled only once. Not without optimisation
-# (JAX_DISABLE_MOST_OPTIMIZATIONS): XLA then makes programs whose gradients are NaN, as
-# tests/attribution_test.py shows with jaxlib 0.10.2.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _compiled = tempfile.TemporaryDirectory(prefix="diccoser-jax-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.0"
 
 # Tolerances are those of float32 as CPUs multiply it: NVIDIA GPUs (TF32) and TPUs
 # (bfloat16) keep fewer bits. JAX_PLATFORMS=cuda runs the tests there all the same.
@@ -35,8 +25,34 @@ from diccoser_jax import data  # noqa: E402
 # among them more seldom saves 6 % of the time of tests/layers_test.py.
 gc.set_threshold(100_000)
 
+_MOST_BYTES_OF_PROGRAMS = 2**30
+
 # A broadcast between ranks that nobody wrote is a bug.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Keeps compiled programs where pytest keeps its cache, for the next run, too.
+
+    Most of the time of the tests is compilation. This process and the commands that
+    tests start compile each program only once; ``pytest --cache-clear`` begins anew.
+
+    Not without optimisation (JAX_DISABLE_MOST_OPTIMIZATIONS): XLA then makes programs
+    whose gradients are NaN, as tests/attribution_test.py shows with jaxlib 0.10.2.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = config.cache.mkdir("programs")
+    if sum(file.stat().st_size for file in folder.iterdir()) > _MOST_BYTES_OF_PROGRAMS:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 @pytest.hookimpl(tryfirst=True)

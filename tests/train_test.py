@@ -433,40 +433,51 @@ def test_a_batch_that_the_devices_cannot_share_names_those_that_they_can(monkeyp
         train.data_parallel(10)
 
 
-_ON_DEVICES = """
-import json, re, sys, jax, numpy as np, optax, jax.numpy as jnp
-sys.path.insert(0, {tests!r})
-import train_test
-from diccoser_jax import data, evaluate, train
-replicated, shared = train.data_parallel(8)
-# A step of SGD is linear in the gradient: rounding stays rounding.
-model = train_test._model(dropout_rate=0.5, frontend="log_mel")
-state = train_test._state(model, optax.sgd(0.1))
-state = jax.device_put(state, replicated)
-step = jax.jit(train.on_devices_of(shared, train.train_step), donate_argnums=0,
-               in_shardings=(replicated, shared, replicated), out_shardings=replicated)
-evaluation = jax.jit(train.on_devices_of(shared, evaluate.eval_step),
-                     in_shardings=(replicated, shared))
-batch = jax.device_put(train_test._batch(8), shared)
-collectives = {{}}
-for name, lowered in (("step", step.lower(state, batch, jax.random.key(1))),
-                      ("evaluation", evaluation.lower(state, batch))):
-    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    hlo = lowered.compile().as_text()
-    collectives[name] = re.findall(rf" = (.*?) ({{kinds}})(?:-start)?\\(", hlo)
-print(json.dumps(collectives))
-rows, _ = evaluate.predict(
-    evaluation, state, corpus=data.Corpus({corpus!r}), units=["speaker00"],
-    batch_size=24, window_seconds=0.4, sharding=shared)
-losses = [rows.outputs]
-for seed in range(3):
-    batch = jax.device_put(train_test._batch(8, seed), shared)
-    assert len(batch["audio"].devices()) == jax.local_device_count()
-    state, metrics = step(state, batch, jax.random.key(1))
-    losses.append(metrics["loss"])
-flat, _ = jax.tree.flatten((losses, state.params, state.batch_stats))
-np.savez({output!r}, *flat)
-"""
+def _train_on_all_devices(corpus, output):
+    """Writes outputs, losses and parameters; returns the collectives of its programs.
+
+    A step of SGD is linear in the gradient: rounding stays rounding.
+    """
+    replicated, shared = train.data_parallel(8)
+    model = _model(dropout_rate=0.5, frontend="log_mel")
+    state = jax.device_put(_state(model, optax.sgd(0.1)), replicated)
+    step = jax.jit(
+        train.on_devices_of(shared, train.train_step),
+        donate_argnums=0,
+        in_shardings=(replicated, shared, replicated),
+        out_shardings=replicated,
+    )
+    evaluation = jax.jit(
+        train.on_devices_of(shared, evaluate.eval_step),
+        in_shardings=(replicated, shared),
+    )
+    batch, rng = jax.device_put(_batch(8), shared), jax.random.key(1)
+    collectives = {}
+    for name, lowered in (
+        ("step", step.lower(state, batch, rng)),
+        ("evaluation", evaluation.lower(state, batch)),
+    ):
+        kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+        hlo = lowered.compile().as_text()
+        collectives[name] = re.findall(rf" = (.*?) ({kinds})(?:-start)?\(", hlo)
+    rows, _ = evaluate.predict(
+        evaluation,
+        state,
+        corpus=corpus,
+        units=["speaker00"],
+        batch_size=24,
+        window_seconds=0.4,
+        sharding=shared,
+    )
+    losses = [rows.outputs]
+    for seed in range(3):
+        batch = jax.device_put(_batch(8, seed), shared)
+        assert len(batch["audio"].devices()) == jax.local_device_count()
+        state, metrics = step(state, batch, rng)
+        losses.append(metrics["loss"])
+    flat, _ = jax.tree.flatten((losses, state.params, state.batch_stats))
+    np.savez(output, *flat)
+    return collectives
 
 
 def _size(shape):
@@ -479,26 +490,25 @@ def test_eight_devices_train_and_evaluate_as_one(tmp_path, classification):
     The only collectives sum: the statistics of each batch norm, and its gradients; the
     gradients of all parameters; the loss and the examples that count.
     """
-    results, collectives = {}, {}
-    for devices in (1, 8):
-        output = str(tmp_path / f"{devices}.npz")
-        tests = str(pathlib.Path(__file__).parent)
-        code = _ON_DEVICES.format(
-            tests=tests, output=output, corpus=str(classification.directory)
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ
-            | {
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "JAX_PLATFORMS": "cpu",
-            },
-            check=True,
-            timeout=300,
-            stdout=subprocess.PIPE,
-        )
-        results[devices] = list(np.load(output).values())
-        collectives[devices] = json.loads(done.stdout)
+    outputs = {devices: tmp_path / f"{devices}.npz" for devices in (1, 8)}
+    collectives = {1: _train_on_all_devices(classification, outputs[1])}
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import train_test\n"
+        "corpus = train_test.data.Corpus(sys.argv[2])\n"
+        "print(json.dumps(train_test._train_on_all_devices(corpus, sys.argv[3])))"
+    )
+    tests = pathlib.Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, tests, classification.directory, outputs[8]],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        check=True,
+        timeout=300,
+        stdout=subprocess.PIPE,
+    )
+    collectives[8] = json.loads(done.stdout)
+    results = {
+        devices: list(np.load(output).values()) for devices, output in outputs.items()
+    }
     assert len(results[1]) > 20
     assert results[1][0].shape == (40, 4)
     for one, many in zip(results[1], results[8]):
