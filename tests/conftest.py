@@ -25,10 +25,11 @@ from diccoser_jax import data  # noqa: E402
 # among them more seldom saves 6 % of the time of tests/layers_test.py.
 gc.set_threshold(100_000)
 
-_MOST_BYTES_OF_PROGRAMS = 2**30
-
 # A broadcast between ranks that nobody wrote is a bug.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+_MOST_BYTES_OF_PROGRAMS = 2**30
 
 
 def pytest_configure(config):

@@ -155,11 +155,14 @@ def surroundings(tmp_path, monkeypatch):
     for name in ("emodb-seeds", "emodb-other"):
         (tmp_path / "runs" / name).mkdir()
         answers.save(tmp_path / "runs" / name / "predictions.npz")
-    small = {"features": 4, "local_stacks": 1, "global_blocks": 1}
-    small["local_dilations"] = (1,)
     waveform = jnp.asarray(sound[:12_800], jnp.float32)[None] / 32768
     return {
-        "S": small,
+        "S": {
+            "features": 4,
+            "local_stacks": 1,
+            "local_dilations": (1,),
+            "global_blocks": 1,
+        },
         "model": network,
         "variables": variables,
         "waveform": waveform,
